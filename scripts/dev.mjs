@@ -1,0 +1,98 @@
+#!/usr/bin/env node
+// The one entry of every npm script. It runs on any Node from 18 on, fetches what is missing (dependencies, Node 24)
+// and then hands over to Node 24. Nothing is installed outside the checkout.
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+
+const NODE_MAJOR = 24;
+/** The Node that runs everything where the machine's own is older; npm packages `node-<platform>-<arch>` carry it. */
+const NODE_VERSION = '24.21.0';
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const cache = process.env.CHANGETRAIL_CACHE ?? join(root, '.cache');
+const bin = (name) => join(root, 'node_modules', name);
+const say = (text) => process.stderr.write(`${text}\n`);
+
+function run(command, args, options = {}) {
+  const result = spawnSync(command, args, { stdio: 'inherit', cwd: root, ...options });
+  if (result.error) {
+    say(`changetrail: cannot run ${command}: ${result.error.message}`);
+    process.exit(3);
+  }
+  return result.status ?? 3;
+}
+
+/** npm is found beside the Node that runs this script, or on PATH. */
+function npm(args) {
+  const cli = process.env.npm_execpath;
+  const quiet = { stdio: ['ignore', 'ignore', 'inherit'] };
+  const all = [...args, '--no-audit', '--no-fund', '--loglevel=error'];
+  return cli?.endsWith('.js') ? run(process.execPath, [cli, ...all], quiet) : run('npm', all, quiet);
+}
+
+/** Dependencies are installed when the lockfile is not the one they were installed from. */
+function ensureDependencies() {
+  const lock = readFileSync(join(root, 'package-lock.json'), 'utf8');
+  const stamp = join(root, 'node_modules', '.changetrail-lock');
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock) return;
+  // A developer who ran npm install or npm ci has npm's own copy of the lockfile there, newer than ours.
+  if (!existsSync(stamp) && existsSync(join(root, 'node_modules', '.package-lock.json'))) {
+    writeFileSync(stamp, lock);
+    return;
+  }
+  say('changetrail: installing dependencies (once) …');
+  if (npm(['ci']) !== 0) process.exit(3);
+  writeFileSync(stamp, lock);
+}
+
+/** The path of a Node of the wanted major: this one, or the one npm carries. */
+function ensureNode() {
+  if (Number(process.versions.node.split('.')[0]) >= NODE_MAJOR) return process.execPath;
+  const home = join(cache, `node-${NODE_VERSION}`);
+  const os = process.platform === 'win32' ? 'win' : process.platform;
+  const name = `node-${os}-${process.arch}`;
+  const path = join(home, 'node_modules', name, 'bin', os === 'win' ? 'node.exe' : 'node');
+  if (existsSync(path)) return path;
+  say(`changetrail: this is Node ${process.versions.node}; fetching Node ${NODE_VERSION} (once) …`);
+  mkdirSync(home, { recursive: true });
+  writeFileSync(join(home, 'package.json'), '{"private":true}\n');
+  if (npm(['install', '--prefix', home, `${name}@${NODE_VERSION}`]) !== 0 || !existsSync(path)) {
+    rmSync(home, { recursive: true, force: true });
+    say(`changetrail: Node ${NODE_MAJOR} could not be fetched; install it and run this again.`);
+    process.exit(3);
+  }
+  return path;
+}
+
+const [task = 'help', ...args] = process.argv.slice(2);
+ensureDependencies();
+const node = ensureNode();
+process.env.PATH = `${dirname(node)}${process.platform === 'win32' ? ';' : ':'}${process.env.PATH}`;
+const onNode = (file, rest = []) => run(node, ['--disable-warning=ExperimentalWarning', file, ...rest]);
+
+const tasks = {
+  /** Any TypeScript or JavaScript file of the checkout, on Node 24. */
+  exec: () => onNode(args[0], args.slice(1)),
+  changetrail: () => onNode(join(root, 'src/cli/main.ts'), args),
+  demo: () => onNode(join(root, 'src/cli/main.ts'), ['demo', ...args]),
+  test: () => onNode(bin('vitest/vitest.mjs'), ['run', ...args]),
+  bench: () => onNode(join(root, 'bench/run.ts'), args),
+  generate: () => onNode(join(root, 'scripts/generate.ts'), args),
+  types: () => onNode(bin('typescript/bin/tsc'), ['-p', '.', '--noEmit']),
+  lint: () => onNode(bin('@biomejs/biome/bin/biome'), ['check', ...args]),
+  format: () => onNode(bin('@biomejs/biome/bin/biome'), ['check', '--write', ...args]),
+  build: () => {
+    rmSync(join(root, 'dist'), { recursive: true, force: true });
+    return onNode(bin('typescript/bin/tsc'), ['-p', 'tsconfig.build.json']);
+  },
+  /** Format, lint, types, layering and generated files: what must hold before a commit. */
+  check: () => tasks.lint() || tasks.types() || onNode(join(root, 'scripts/generate.ts'), ['--check']),
+};
+
+if (!(task in tasks)) {
+  say(`changetrail: unknown task "${task}"; one of ${Object.keys(tasks).join(', ')}`);
+  process.exit(2);
+}
+process.exitCode = tasks[task]();
