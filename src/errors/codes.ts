@@ -1,0 +1,173 @@
+/**
+ * The registry of error codes, and their documentation: `docs/reference/errors.md` is generated from it.
+ * One code has one meaning and is never used again for another. `exit` is the process's exit code when it ends a command.
+ */
+export interface CodeInfo {
+  /** What happened. */
+  readonly what: string;
+  /** What it means for the trail. */
+  readonly trail: string;
+  /** What the operator does. */
+  readonly action: string;
+  readonly exit: 1 | 2 | 3;
+}
+
+export const CODES = {
+  // -- configuration and command line
+  AUD_CONFIG_FILE: {
+    what: 'The configuration file cannot be read or is not YAML.',
+    trail: 'Nothing was captured.',
+    action: 'Give a readable YAML file with --config.',
+    exit: 2,
+  },
+  AUD_CONFIG_INVALID: {
+    what: 'The configuration has an unknown key, a missing value or a value of the wrong form.',
+    trail: 'Nothing was captured.',
+    action: 'Correct the named key; the message proposes the nearest known name.',
+    exit: 2,
+  },
+  AUD_CONFIG_SECRET: {
+    what: 'A ${…} reference names an environment variable or file that is not there.',
+    trail: 'Nothing was captured.',
+    action: 'Set the variable or create the file.',
+    exit: 2,
+  },
+  AUD_CLI_USAGE: {
+    what: 'A command was called with unknown or missing arguments.',
+    trail: 'Nothing was changed.',
+    action: 'See changetrail <command> --help.',
+    exit: 2,
+  },
+  // -- ledger
+  AUD_LEDGER_LOCKED: {
+    what: 'Another process writes this ledger.',
+    trail: 'Nothing was written by this process; the other one goes on.',
+    action: 'Stop the process with the named pid, or use another data directory.',
+    exit: 3,
+  },
+  AUD_LEDGER_WRITE: {
+    what: 'The ledger could not be written or synced (disk full, permission, input/output error).',
+    trail: 'Capture stopped. Nothing was confirmed to a source beyond what is durable, so nothing is lost.',
+    action: 'Free space or repair the disk, then start again.',
+    exit: 3,
+  },
+  AUD_LEDGER_CORRUPT: {
+    what: 'A line of the ledger is damaged, or an index is missing or out of order.',
+    trail: 'Capture did not start. Nothing was overwritten.',
+    action:
+      'Keep the directory as evidence, run changetrail verify, and restore the segment or start a new data directory.',
+    exit: 3,
+  },
+  AUD_LEDGER_VERSION: {
+    what: 'The data directory was written by a newer version.',
+    trail: 'Nothing was written.',
+    action: 'Use that version or a newer one.',
+    exit: 2,
+  },
+  AUD_LEDGER_MISSING: {
+    what: 'There is no ledger at the given directory.',
+    trail: 'Nothing was read.',
+    action: 'Name the data directory or its ledger folder.',
+    exit: 2,
+  },
+  // -- PostgreSQL
+  AUD_PG_CONNECT: {
+    what: 'The PostgreSQL server cannot be reached, or the connection was lost.',
+    trail: 'Capture waits; the slot keeps the changes.',
+    action: 'Nothing if it passes; else look at the server and the network.',
+    exit: 3,
+  },
+  AUD_PG_AUTH: {
+    what: 'PostgreSQL refused the user or the password.',
+    trail: 'Capture waits; the slot keeps the changes.',
+    action: 'Correct the user or password; it is tried again slowly.',
+    exit: 3,
+  },
+  AUD_PG_URL: {
+    what: 'The connection settings are incomplete (for example a URL without a database).',
+    trail: 'Nothing was captured.',
+    action: 'Give a URL of the form postgres://user@host:5432/database.',
+    exit: 2,
+  },
+  AUD_PG_VERSION: {
+    what: 'The server is older than PostgreSQL 14.',
+    trail: 'Nothing was captured.',
+    action: 'Use PostgreSQL 14 or later.',
+    exit: 2,
+  },
+  AUD_PG_WAL_LEVEL: {
+    what: 'The server does not write enough to its log (wal_level is not logical).',
+    trail: 'Nothing was captured.',
+    action: 'alter system set wal_level = logical; then restart the server.',
+    exit: 2,
+  },
+  AUD_PG_RIGHTS: {
+    what: 'The user lacks a right that capture needs (REPLICATION, or on the database).',
+    trail: 'Nothing was captured.',
+    action: 'Run the printed SQL as an owner.',
+    exit: 2,
+  },
+  AUD_PG_SETUP: {
+    what: 'The publication or the slot is missing and the configuration does not allow to create it.',
+    trail: 'Nothing was captured.',
+    action: 'Run the printed SQL, or set `setup: auto`.',
+    exit: 2,
+  },
+  AUD_PG_PUBLICATION_LOST: {
+    what: 'The publication vanished or lost tables while streaming.',
+    trail: 'Changes may be missing from the printed position on; a gap record says so.',
+    action: 'Run the printed SQL, or set `setup: auto`.',
+    exit: 3,
+  },
+  AUD_PG_SLOT_LOST: {
+    what: 'The replication slot is gone, invalidated, recreated or was advanced by another client.',
+    trail: 'Changes between the two named positions are not in the trail; a gap record says so.',
+    action: 'Run the printed SQL, or set `setup: auto`.',
+    exit: 3,
+  },
+  AUD_PG_SLOT_IN_USE: {
+    what: 'Another client reads the replication slot.',
+    trail: 'Capture waits; the slot keeps the changes.',
+    action: 'Stop the client with the named pid; it is tried again.',
+    exit: 3,
+  },
+  AUD_PG_SLOT_UNUSABLE: {
+    what: 'A slot of this name exists but belongs to another database or plugin.',
+    trail: 'Nothing was captured.',
+    action: 'Name another slot in the configuration.',
+    exit: 2,
+  },
+  AUD_PG_PROTOCOL: {
+    what: 'The server sent a replication message that is not understood.',
+    trail: 'Capture stopped before it; nothing after it was confirmed, so nothing is lost.',
+    action: 'Report the named byte and the server version; update changetrail.',
+    exit: 3,
+  },
+  AUD_PG_SERVER: {
+    what: 'The server answered a control query with an error.',
+    trail: 'Capture waits; the slot keeps the changes.',
+    action: 'See the server’s message.',
+    exit: 3,
+  },
+  // -- sinks
+  AUD_SINK_FAILED: {
+    what: 'A sink failed in a way that trying again cannot mend.',
+    trail: 'The ledger is complete; this sink stopped at its cursor. Other sinks and capture go on.',
+    action: 'See the message; correct the sink and start again.',
+    exit: 3,
+  },
+  AUD_SINK_CLOSED: {
+    what: 'The reader of standard output went away.',
+    trail: 'The ledger is complete; the cursor stands at the last record that was taken.',
+    action: 'Start again with a reader.',
+    exit: 3,
+  },
+  AUD_INTERNAL: {
+    what: 'A defect in changetrail.',
+    trail: 'Capture stopped; nothing beyond what is durable was confirmed, so nothing is lost.',
+    action: 'Report it with the log.',
+    exit: 3,
+  },
+} as const satisfies Record<string, CodeInfo>;
+
+export type ErrorCode = keyof typeof CODES;

@@ -1,0 +1,97 @@
+import fs from 'node:fs';
+
+const LINE_FEED = 10;
+const BLOCK_BYTES = 1 << 20;
+
+/** Complete lines as they stand in a file. */
+export interface LineBlock {
+  /** Byte offset of the first line in the (uncompressed) file. */
+  readonly offset: number;
+  /** Whole lines, each with its line feed. A buffer of its own. */
+  readonly bytes: Buffer;
+  /** End of each line, behind its line feed. */
+  readonly ends: Uint32Array;
+}
+
+export interface LineOptions {
+  /** Stop at this byte offset; absent: at the end of the file. */
+  readonly to?: number;
+  /** Soft size of a block; a larger line comes alone. */
+  readonly blockBytes?: number;
+  readonly maxLines?: number;
+}
+
+/** The complete lines of `path` from byte `from` on; an unfinished last line is left out. */
+export function* readLines(path: string, from: number, options: LineOptions = {}): Generator<LineBlock> {
+  const fd = fs.openSync(path, 'r');
+  try {
+    const stop = Math.min(options.to ?? Number.MAX_SAFE_INTEGER, fs.fstatSync(fd).size);
+    const size = options.blockBytes ?? BLOCK_BYTES;
+    for (let offset = from; offset < stop; ) {
+      const block = readBlock(fd, offset, Math.min(size, stop - offset)) ?? readLongLine(fd, offset, stop);
+      if (block === null) return;
+      const ends = lineEnds(block, options.maxLines ?? Number.MAX_SAFE_INTEGER);
+      const length = ends[ends.length - 1]!;
+      yield { offset, bytes: length === block.length ? block : block.subarray(0, length), ends };
+      offset += length;
+    }
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+function readFully(fd: number, buffer: Buffer, offset: number): Buffer {
+  let done = 0;
+  while (done < buffer.length) {
+    const got = fs.readSync(fd, buffer, done, buffer.length - done, offset + done);
+    if (got === 0) break;
+    done += got;
+  }
+  return buffer.subarray(0, done);
+}
+
+/** The bytes up to the last line feed of a block, or null when there is none in it. */
+function readBlock(fd: number, offset: number, size: number): Buffer | null {
+  const block = readFully(fd, Buffer.allocUnsafe(size), offset);
+  const end = block.lastIndexOf(LINE_FEED) + 1;
+  return end === 0 ? null : block.subarray(0, end);
+}
+
+/** One line longer than a block: its end is looked for first, so that it is held once and not grown towards. */
+function readLongLine(fd: number, offset: number, stop: number): Buffer | null {
+  const probe = Buffer.allocUnsafe(BLOCK_BYTES);
+  for (let at = offset; at < stop; ) {
+    const bytes = readFully(fd, probe.subarray(0, Math.min(probe.length, stop - at)), at);
+    const feed = bytes.indexOf(LINE_FEED);
+    if (feed !== -1) return readFully(fd, Buffer.allocUnsafeSlow(at + feed + 1 - offset), offset);
+    if (bytes.length === 0) return null;
+    at += bytes.length;
+  }
+  return null;
+}
+
+/** Ends of the lines in `bytes`, which ends with a line feed; at most `max` of them. */
+export function lineEnds(bytes: Buffer, max = Number.MAX_SAFE_INTEGER): Uint32Array {
+  let ends = new Uint32Array(Math.min(max, 1 + (bytes.length >> 7)));
+  let count = 0;
+  for (let at = bytes.indexOf(LINE_FEED); at !== -1 && count < max; at = bytes.indexOf(LINE_FEED, at + 1)) {
+    if (count === ends.length) {
+      const larger = new Uint32Array(ends.length * 2);
+      larger.set(ends);
+      ends = larger;
+    }
+    ends[count++] = at + 1;
+  }
+  return ends.subarray(0, count);
+}
+
+const HEAD = Buffer.from('{"v":1,"index":');
+
+/** The index a line says it has, read from its first bytes; -1 when it does not start like a record. */
+export function lineIndex(bytes: Uint8Array, start: number): number {
+  for (let i = 0; i < HEAD.length; i++) if (bytes[start + i] !== HEAD[i]) return -1;
+  let index = 0;
+  let at = start + HEAD.length;
+  for (let byte = bytes[at]!; byte >= 48 && byte <= 57; byte = bytes[++at]!) index = index * 10 + byte - 48;
+  return bytes[at] === 0x2c && at > start + HEAD.length ? index : -1;
+}
