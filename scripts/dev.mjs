@@ -32,19 +32,16 @@ function npm(args) {
   return cli?.endsWith('.js') ? run(process.execPath, [cli, ...all], quiet) : run('npm', all, quiet);
 }
 
-/** Dependencies are installed when the lockfile is not the one they were installed from. */
+/** Dependencies are installed when what npm noted as installed differs from the lockfile. */
 function ensureDependencies() {
-  const lock = readFileSync(join(root, 'package-lock.json'), 'utf8');
-  const stamp = join(root, 'node_modules', '.changetrail-lock');
-  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock) return;
-  // A developer who ran npm install or npm ci has npm's own copy of the lockfile there, newer than ours.
-  if (!existsSync(stamp) && existsSync(join(root, 'node_modules', '.package-lock.json'))) {
-    writeFileSync(stamp, lock);
-    return;
-  }
+  const packagesOf = (file) => JSON.parse(readFileSync(file, 'utf8')).packages;
+  const noted = join(root, 'node_modules', '.package-lock.json');
+  const installed = existsSync(noted) ? packagesOf(noted) : {};
+  const wanted = Object.entries(packagesOf(join(root, 'package-lock.json'))).filter(([path]) => path !== '');
+  // npm leaves out the optional packages of other platforms.
+  if (wanted.every(([path, { version, optional }]) => installed[path]?.version === version || optional)) return;
   say('changetrail: installing dependencies (once) …');
   if (npm(['ci']) !== 0) process.exit(3);
-  writeFileSync(stamp, lock);
 }
 
 /** The path of a Node of the wanted major: this one, or the one npm carries. */

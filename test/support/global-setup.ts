@@ -1,0 +1,21 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import process from 'node:process';
+import { skippedProviders } from './chain.ts';
+
+/** vitest's global setup: gathers from all workers which databases were skipped. */
+export function setup(): void {
+  const list = join(mkdtempSync(join(tmpdir(), 'changetrail-run-')), 'skipped');
+  writeFileSync(list, '');
+  process.env['CHANGETRAIL_TEST_SKIPPED'] = list;
+}
+
+/** vitest's global teardown: says in one line which databases were skipped, so that a green run cannot hide it. */
+export function teardown(): void {
+  const list = process.env['CHANGETRAIL_TEST_SKIPPED'];
+  if (!list) return;
+  const skipped = skippedProviders();
+  if (skipped.length > 0) console.log(`\nSkipped for want of a database (${skipped.length}): ${skipped.join(', ')}`);
+  rmSync(join(list, '..'), { recursive: true, force: true });
+}

@@ -1,0 +1,28 @@
+// Runs beside the process that starts database servers and holds its end of a pipe. When the pipe closes, that process is gone
+// (ended, crashed or killed): what it started is ended and what it wrote is removed.
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import process from 'node:process';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+const directory = process.argv[2] as string;
+
+process.stdin.on('error', () => {});
+process.stdin.on('close', () => void cleanUp());
+process.stdin.resume();
+
+async function cleanUp(): Promise<void> {
+  const pids = readdirSync(join(directory, 'pids')).map(Number);
+  for (const pid of pids) kill(pid, readFileSync(join(directory, 'pids', String(pid)), 'utf8') as NodeJS.Signals);
+  for (let waited = 0; waited < 5_000 && pids.some((pid) => kill(pid, 0)); waited += 50) await sleep(50);
+  for (const pid of pids) kill(pid, 'SIGKILL');
+  rmSync(directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+}
+
+function kill(pid: number, signal: NodeJS.Signals | 0): boolean {
+  try {
+    return process.kill(pid, signal);
+  } catch {
+    return false;
+  }
+}
