@@ -32,10 +32,11 @@ export class ContainerServer {
     this.#plan = plan;
   }
 
-  /** @throws NotHere when no container engine answers. */
-  static async launch(plan: ContainerPlan): Promise<ContainerServer> {
+  /** Runs what is planned for that host port. @throws NotHere when no container engine answers. */
+  static async launch(planFor: (port: number) => ContainerPlan): Promise<ContainerServer> {
     const { GenericContainer, Wait } = await engine();
     const port = await freePort();
+    const plan = planFor(port);
     let container = new GenericContainer(plan.image)
       .withExposedPorts({ container: plan.port, host: port })
       .withEnvironment({ ...plan.environment })
@@ -50,13 +51,6 @@ export class ContainerServer {
 
   running(): boolean {
     return this.#running;
-  }
-
-  /** Runs a program inside. @throws Error with its output when it fails. */
-  async run(command: readonly string[]): Promise<string> {
-    const { exitCode, output } = await this.#started.exec([...command]);
-    if (exitCode !== 0) throw new Error(`${command[0]} failed in the container: ${output}`);
-    return output;
   }
 
   async start(): Promise<void> {

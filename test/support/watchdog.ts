@@ -4,6 +4,7 @@ import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isAlive, killQuietly } from './server-process.ts';
 
 const directory = process.argv[2] as string;
 
@@ -13,16 +14,14 @@ process.stdin.resume();
 
 async function cleanUp(): Promise<void> {
   const pids = readdirSync(join(directory, 'pids')).map(Number);
-  for (const pid of pids) kill(pid, readFileSync(join(directory, 'pids', String(pid)), 'utf8') as NodeJS.Signals);
-  for (let waited = 0; waited < 5_000 && pids.some((pid) => kill(pid, 0)); waited += 50) await sleep(50);
-  for (const pid of pids) kill(pid, 'SIGKILL');
-  rmSync(directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
-}
-
-function kill(pid: number, signal: NodeJS.Signals | 0): boolean {
-  try {
-    return process.kill(pid, signal);
-  } catch {
-    return false;
+  for (const pid of pids) {
+    try {
+      process.kill(pid, readFileSync(join(directory, 'pids', String(pid)), 'utf8') as NodeJS.Signals);
+    } catch {
+      // It ended by itself.
+    }
   }
+  for (let waited = 0; waited < 5_000 && pids.some(isAlive); waited += 50) await sleep(50);
+  for (const pid of pids) killQuietly(pid);
+  rmSync(directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
 }
