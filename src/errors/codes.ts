@@ -162,6 +162,12 @@ export const CODES = {
     action: 'Start again with a reader.',
     exit: 3,
   },
+  AUD_SINK_CURSOR: {
+    what: 'The cursor file of a sink cannot be read.',
+    trail: 'The ledger is complete; this sink did not start. Other sinks and capture go on.',
+    action: 'Restore the file, or remove it to send everything again.',
+    exit: 3,
+  },
   AUD_INTERNAL: {
     what: 'A defect in changetrail.',
     trail: 'Capture stopped; nothing beyond what is durable was confirmed, so nothing is lost.',

@@ -1,6 +1,6 @@
 // The one place that writes ledger, position and cursor files: what each call promises after a crash is said here.
 import fs from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { AuditError, messageOf, systemCode } from '../errors/audit-error.ts';
 
@@ -128,7 +128,7 @@ export class AppendFile {
  */
 export function replaceFile(path: string, content: string | Uint8Array, mode = 0o640): void {
   attempt(path, 'write', () => {
-    const temporary = join(dirname(path), `.${Math.trunc(process.pid)}.tmp`);
+    const temporary = join(dirname(path), `.${basename(path)}.${Math.trunc(process.pid)}.tmp`);
     const fd = fs.openSync(temporary, 'w', mode);
     try {
       fs.writeFileSync(fd, content);

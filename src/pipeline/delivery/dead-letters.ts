@@ -1,0 +1,79 @@
+import fs from 'node:fs';
+import { dirname } from 'node:path';
+import type { ControlRecord } from '../../core/output.ts';
+import { AuditError, messageOf } from '../../errors/audit-error.ts';
+import { makeDirectory } from '../../ledger/file-ops.ts';
+import type { Logger } from '../../telemetry/log.ts';
+import type { DeadLetter, DeadLetterBox } from './sender.ts';
+
+export interface DeadLetterPlan {
+  readonly name: string;
+  readonly deadLetterPath: string;
+  readonly log: Logger;
+  control(record: ControlRecord): void;
+}
+
+/** The action of the `capture` record that says records were refused. */
+export const DEAD_LETTER_ACTION = 'dead_letter';
+const OWN = Buffer.from(`"kind":"capture"`);
+const OWN_ACTION = Buffer.from(`"action":"${DEAD_LETTER_ACTION}"`);
+
+/** Refused records go to the sink's file, durable before the cursor passes them, and one record in the ledger tells of them. */
+export function deadLetterBox(plan: DeadLetterPlan): DeadLetterBox {
+  return (letters) => {
+    append(plan.deadLetterPath, letters);
+    const reasons: Record<string, number> = {};
+    for (const { reason } of letters) reasons[reason] = (reasons[reason] ?? 0) + 1;
+    plan.log.error(
+      {
+        event: 'sink_dead_letter',
+        count: letters.length,
+        reasons,
+        file: plan.deadLetterPath,
+        action: `Mend the cause, then run changetrail replay ${plan.name} --dead-letters.`,
+      },
+      `The receiver refused ${letters.length} record(s) for good; they are kept.`,
+    );
+    // A refused record about refused records makes no other one, or a receiver that takes none would fill the ledger.
+    const told = letters.filter(({ line }) => !isOwn(line));
+    if (told.length === 0) return;
+    plan.control({
+      kind: 'capture',
+      action: DEAD_LETTER_ACTION,
+      outcome: 'failure',
+      object: { sink: plan.name },
+      details: { count: told.length, reasons, first: told[0]!.index, last: told[told.length - 1]!.index },
+    });
+  };
+}
+
+function isOwn(line: Buffer): boolean {
+  return line.subarray(0, 4096).includes(OWN) && line.subarray(0, 4096).includes(OWN_ACTION);
+}
+
+function append(path: string, letters: readonly DeadLetter[]): void {
+  const at = new Date().toISOString();
+  const parts: Buffer[] = [];
+  for (const { index, reason, line } of letters) {
+    parts.push(Buffer.from(`{"at":"${at}","index":${index},"reason":${JSON.stringify(reason)},"record":`));
+    parts.push(line.subarray(0, line.length - 1), Buffer.from('}\n'));
+  }
+  try {
+    makeDirectory(dirname(path));
+    const fd = fs.openSync(path, 'a', 0o640);
+    try {
+      fs.writeFileSync(fd, Buffer.concat(parts));
+      fs.fdatasyncSync(fd);
+    } finally {
+      fs.closeSync(fd);
+    }
+  } catch (cause) {
+    if (cause instanceof AuditError) throw cause;
+    throw new AuditError('AUD_LEDGER_WRITE', {
+      message: `Cannot write ${path}: ${messageOf(cause)}.`,
+      action: 'Free disk space or make the data directory writable, then start again.',
+      retry: 'after_operator',
+      cause,
+    });
+  }
+}

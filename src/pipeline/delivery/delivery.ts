@@ -1,0 +1,257 @@
+import type { LedgerCursor, LedgerReader } from '../../core/ledger.ts';
+import type { ControlRecord } from '../../core/output.ts';
+import type { Sink } from '../../core/sink.ts';
+import type { Logger } from '../../telemetry/log.ts';
+import { type BatchBounds, Batcher } from './batcher.ts';
+import { CursorFile, readCursor } from './cursor-file.ts';
+import { deadLetterBox } from './dead-letters.ts';
+import { Health } from './health.ts';
+import type { SinkMetrics, SinkStatus } from './metrics.ts';
+import type { DeliveryOptions } from './options.ts';
+import type { Parcel } from './parcel.ts';
+import { Sender } from './sender.ts';
+import { makeShape } from './shape.ts';
+
+/** What one sink's delivery is given. It owns the sink and closes it. */
+export interface DeliveryPlan {
+  /** The sink's name in the configuration. */
+  readonly name: string;
+  readonly sink: Sink;
+  readonly reader: LedgerReader;
+  /** The sink's cursor file, `cursors/<name>.json`; written by this delivery alone. */
+  readonly cursorPath: string;
+  /** Where refused records are kept: `dead-letters/<name>.ndjson`. */
+  readonly deadLetterPath: string;
+  readonly options: DeliveryOptions;
+  readonly log: Logger;
+  /** Aborts at once: what is on the way may arrive or not, the cursor stays before it. */
+  readonly signal: AbortSignal;
+  /** Writes a record about the delivery itself into the ledger. */
+  control(record: ControlRecord): void;
+  readonly metrics: SinkMetrics;
+}
+
+export interface DeliveryHandle {
+  /**
+   * Resolves after a drain or an abort. Rejects with AUD_SINK_CLOSED when nobody will take records any more, with
+   * another AuditError when the sink or its files failed. The sink is closed and the cursor durable either way.
+   */
+  readonly done: Promise<void>;
+  /** Delivers what the ledger holds now, then ends; resolves like `done`. Waits for a receiver that is down: abort ends that. */
+  drain(): Promise<void>;
+  status(): SinkStatus;
+}
+
+/** Reads the ledger from the sink's cursor on and delivers for as long as it runs. */
+export function startDelivery(plan: DeliveryPlan): DeliveryHandle {
+  const delivery = new LedgerDelivery(plan);
+  const done = delivery.run();
+  done.catch(() => undefined);
+  return {
+    done,
+    drain() {
+      delivery.drain();
+      return done;
+    },
+    status: () => delivery.status(),
+  };
+}
+
+const DEFAULT_BATCH_RECORDS = 10_000;
+const DEFAULT_BATCH_BYTES = 1 << 20;
+
+/** A parcel on its way, with the cursor to move to when it and all before it arrived. */
+interface Flight {
+  readonly next: LedgerCursor;
+  readonly parcel: Parcel | null;
+  arrived: boolean;
+}
+
+class LedgerDelivery {
+  readonly #plan: DeliveryPlan;
+  readonly #cursor: CursorFile;
+  readonly #sender: Sender;
+  readonly #bounds: BatchBounds;
+  readonly #shape: Shape;
+  /** In the order of the ledger. */
+  readonly #flights: Flight[] = [];
+  /** Ends the reading that follows the ledger; set off by a drain, an abort or a failure. */
+  readonly #following = new AbortController();
+  readonly #stop = new AbortController();
+  #drainTo: number | null = null;
+  #failure: unknown = null;
+  #landed: (() => void) | null = null;
+
+  constructor(plan: DeliveryPlan) {
+    this.#plan = plan;
+    const { options, metrics, sink } = plan;
+    const start = readCursor(plan.cursorPath) ?? { index: options.start === 'now' ? plan.reader.end : 0 };
+    this.#cursor = new CursorFile(
+      plan.cursorPath,
+      start,
+      () => this.status(),
+      (error) => this.#fail(error),
+    );
+    const health = new Health(plan.log, metrics, () => this.#cursor.touch());
+    const { shape, reduce } = makeShape(options, sink.limits, metrics);
+    this.#shape = shape;
+    this.#sender = new Sender({
+      sink,
+      health,
+      metrics,
+      deadLetters: deadLetterBox(plan),
+      reduce,
+      retryMaxMs: options.retry_max_ms,
+    });
+    this.#bounds = boundsOf(plan);
+  }
+
+  async run(): Promise<void> {
+    const { signal, metrics, sink } = this.#plan;
+    const abort = () => this.#abort();
+    signal.addEventListener('abort', abort, { once: true });
+    if (signal.aborted) abort();
+    metrics.state = 'running';
+    try {
+      let cursor = await this.#deliverFrom(this.#cursor.cursor, { follow: true, signal: this.#following.signal });
+      if (this.#drainTo !== null) {
+        cursor = await this.#deliverFrom(cursor, { to: this.#drainTo, signal: this.#stop.signal });
+      }
+      await this.#landAll();
+      if (this.#failure !== null) throw this.#failure;
+      metrics.state = 'stopped';
+    } catch (error) {
+      this.#abort();
+      metrics.state = 'failed';
+      metrics.lastError = (error as Error).message;
+      throw error;
+    } finally {
+      signal.removeEventListener('abort', abort);
+      await sink.close();
+      this.#cursor.flush();
+    }
+  }
+
+  drain(): void {
+    this.#drainTo ??= this.#plan.reader.end;
+    this.#following.abort();
+  }
+
+  status(): SinkStatus {
+    const { name, metrics, reader } = this.#plan;
+    const cursor = this.#cursor.cursor.index;
+    return {
+      name,
+      ...metrics,
+      cursor,
+      lagRecords: Math.max(0, reader.end - cursor),
+      lagMs: oldestAge(this.#flights),
+    };
+  }
+
+  /** Sends what is read from `from` on until the reading ends; the cursor behind what was read. */
+  async #deliverFrom(
+    from: LedgerCursor,
+    how: { follow?: boolean; to?: number; signal: AbortSignal },
+  ): Promise<LedgerCursor> {
+    const { records, bytes } = this.#bounds;
+    const chunks = this.#plan.reader.read(from, {
+      ...how,
+      batchBytes: Math.min(bytes, DEFAULT_BATCH_BYTES),
+      batchRecords: records,
+    });
+    const batcher = new Batcher(chunks, this.#shape, this.#bounds);
+    let cursor = from;
+    try {
+      for (let next = await batcher.next(); next !== null; next = await batcher.next()) {
+        while (this.#flights.length >= this.#plan.sink.limits.maxInFlight && !this.#stopped()) await this.#landing();
+        if (this.#stopped()) break;
+        cursor = next.next;
+        this.#depart({ ...next, arrived: next.parcel === null });
+      }
+    } finally {
+      await batcher.close();
+    }
+    return cursor;
+  }
+
+  #stopped(): boolean {
+    return this.#stop.signal.aborted;
+  }
+
+  #depart(flight: Flight): void {
+    this.#flights.push(flight);
+    if (flight.parcel === null) {
+      this.#land();
+      return;
+    }
+    this.#plan.metrics.inFlight++;
+    this.#sender
+      .send(flight.parcel, this.#stop.signal)
+      .then(
+        (settled) => {
+          flight.arrived = settled;
+        },
+        (error: unknown) => this.#fail(error),
+      )
+      .finally(() => {
+        this.#plan.metrics.inFlight--;
+        this.#land();
+      });
+  }
+
+  /** Moves the cursor over everything that arrived without a gap. */
+  #land(): void {
+    let next: LedgerCursor | null = null;
+    while (this.#flights[0]?.arrived === true) next = this.#flights.shift()!.next;
+    if (next !== null) this.#cursor.move(next);
+    const landed = this.#landed;
+    this.#landed = null;
+    landed?.();
+  }
+
+  /** Resolves when a flight ended, whatever came of it. */
+  #landing(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#landed = resolve;
+    });
+  }
+
+  async #landAll(): Promise<void> {
+    while (this.#plan.metrics.inFlight > 0) await this.#landing();
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= error;
+    this.#abort();
+  }
+
+  #abort(): void {
+    this.#following.abort();
+    this.#stop.abort();
+    this.#landed?.();
+  }
+}
+
+function boundsOf({ options, sink: { limits } }: DeliveryPlan): BatchBounds {
+  const within = (wanted: number | undefined, limit: number | null, otherwise: number) =>
+    Math.min(wanted ?? otherwise, limit ?? Number.MAX_SAFE_INTEGER);
+  return {
+    records: within(options.batch_records, limits.maxBatchRecords, limits.maxBatchRecords ?? DEFAULT_BATCH_RECORDS),
+    bytes: within(options.batch_bytes, limits.maxBatchBytes, limits.maxBatchBytes ?? DEFAULT_BATCH_BYTES),
+    waitMs: options.batch_wait_ms ?? limits.maxAgeMs,
+  };
+}
+
+const CAPTURED = Buffer.from('"captured":"');
+
+/** How long ago the first record on its way was captured. */
+function oldestAge(flights: readonly Flight[]): number {
+  const parcel = flights.find((flight) => flight.parcel !== null && !flight.arrived)?.parcel;
+  if (parcel === null || parcel === undefined) return 0;
+  const at = parcel.bytes.subarray(0, 4096).indexOf(CAPTURED);
+  if (at === -1) return 0;
+  const start = at + CAPTURED.length;
+  const captured = Date.parse(parcel.bytes.toString('latin1', start, parcel.bytes.indexOf(0x22, start)));
+  return Number.isNaN(captured) ? 0 : Math.max(0, Date.now() - captured);
+}

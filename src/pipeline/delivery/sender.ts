@@ -1,0 +1,170 @@
+import type { Delivery, FailedRecord, Sink } from '../../core/sink.ts';
+import { AuditError, messageOf } from '../../errors/audit-error.ts';
+import { backoffMs, wait } from './backoff.ts';
+import type { Health } from './health.ts';
+import type { SinkMetrics } from './metrics.ts';
+import { indexAt, lineAt, type Parcel, parcelOf, pickRecords, sliceParcel } from './parcel.ts';
+
+/** Keeps what the receiver refused for good; durable when it resolves. */
+export type DeadLetterBox = (letters: readonly DeadLetter[]) => void;
+
+export interface DeadLetter {
+  readonly index: number;
+  readonly reason: string;
+  /** The record as it was sent, with its line feed. */
+  readonly line: Buffer;
+}
+
+/** Makes a record smaller than `limit` bytes, as one line or several; null when that cannot be done. */
+export type Reduce = (line: Buffer, limit: number) => Buffer[] | null;
+
+export interface SenderOptions {
+  readonly sink: Sink;
+  readonly health: Health;
+  readonly metrics: SinkMetrics;
+  readonly deadLetters: DeadLetterBox;
+  readonly reduce: Reduce;
+  /** Longest wait between two tries, in milliseconds. */
+  readonly retryMaxMs: number;
+}
+
+/** Below this size a record is not made smaller any more: the receiver's complaint is about something else. */
+const SMALLEST_BYTES = 1024;
+
+/** Sends one parcel until every record of it is taken or, refused for good, in the dead letters. */
+export class Sender {
+  readonly #options: SenderOptions;
+
+  constructor(options: SenderOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * True when the parcel is settled, false when the signal aborted before.
+   * @throws AUD_SINK_CLOSED, AUD_SINK_FAILED, AUD_LEDGER_WRITE (dead letters)
+   */
+  async send(parcel: Parcel, signal: AbortSignal): Promise<boolean> {
+    const { metrics } = this.#options;
+    // Sent from the front, so that what comes first in the ledger comes first at the receiver also after a split.
+    const todo: Parcel[] = [parcel];
+    let attempt = 0;
+    for (let next = todo.shift(); next !== undefined; next = todo.shift()) {
+      if (signal.aborted) return false;
+      metrics.batches++;
+      const answer = await this.#deliver(next, signal);
+      if (signal.aborted && answer.outcome !== 'accepted') return false;
+      const waitMs = this.#settle(next, answer, todo, attempt + 1);
+      if (waitMs === null) {
+        attempt = 0;
+        continue;
+      }
+      attempt++;
+      metrics.retries++;
+      await wait(waitMs, signal);
+    }
+    return true;
+  }
+
+  async #deliver(parcel: Parcel, signal: AbortSignal): Promise<Delivery> {
+    try {
+      return await this.#options.sink.deliver(parcel, signal);
+    } catch (cause) {
+      if (signal.aborted) return { outcome: 'unavailable', reason: 'stopped' };
+      if (cause instanceof AuditError) throw cause;
+      throw new AuditError('AUD_SINK_FAILED', {
+        message: `The sink failed: ${messageOf(cause)}.`,
+        action: 'Report it with the log; the records are in the ledger.',
+        cause,
+      });
+    }
+  }
+
+  /** Acts on an answer: puts back what is to be sent again. The wait before that in milliseconds, or null for none. */
+  #settle(parcel: Parcel, answer: Delivery, todo: Parcel[], attempt: number): number | null {
+    const { health, metrics, retryMaxMs } = this.#options;
+    switch (answer.outcome) {
+      case 'accepted':
+        health.succeeded();
+        metrics.records += parcel.count;
+        metrics.bytes += parcel.bytes.length;
+        return null;
+      case 'partial':
+        return this.#settlePartial(parcel, answer.failed, todo, attempt);
+      case 'throttled': {
+        health.failed('throttled');
+        todo.unshift(parcel);
+        return Math.max(answer.afterMs ?? 0, backoffMs(attempt, retryMaxMs));
+      }
+      case 'unavailable':
+        health.failed(answer.reason);
+        todo.unshift(parcel);
+        return backoffMs(attempt, retryMaxMs);
+      case 'too_large':
+        if (parcel.count > 1) this.#halve(parcel, todo);
+        else this.#makeSmaller(parcel, todo);
+        return null;
+      case 'rejected':
+        // One bad record can make a receiver refuse all of a request: the others are found by halving.
+        if (parcel.count > 1) this.#halve(parcel, todo);
+        else this.#bury(parcel, [{ at: 0, retry: false, reason: answer.reason }]);
+        return null;
+      case 'closed':
+        throw new AuditError('AUD_SINK_CLOSED', {
+          message: `The receiver is gone: ${answer.reason}.`,
+          action: 'Start again with a reader; it goes on where this one stopped.',
+        });
+    }
+  }
+
+  #settlePartial(parcel: Parcel, failed: readonly FailedRecord[], todo: Parcel[], attempt: number): number | null {
+    const { health, metrics, retryMaxMs } = this.#options;
+    const again = failed.filter((record) => record.retry);
+    this.#bury(
+      parcel,
+      failed.filter((record) => !record.retry),
+    );
+    const taken = parcel.count - failed.length;
+    metrics.records += taken;
+    if (again.length === 0) {
+      health.succeeded();
+      return null;
+    }
+    const places = again.map((record) => record.at).sort((a, b) => a - b);
+    todo.unshift(pickRecords(parcel, places));
+    if (taken > 0) health.succeeded();
+    else health.failed(again[0]!.reason);
+    // Progress starts the waits afresh, but a receiver that takes a part is still given time.
+    return backoffMs(taken > 0 ? 1 : attempt, retryMaxMs);
+  }
+
+  #halve(parcel: Parcel, todo: Parcel[]): void {
+    const middle = parcel.count >> 1;
+    todo.unshift(sliceParcel(parcel, 0, middle), sliceParcel(parcel, middle, parcel.count));
+  }
+
+  /** A single record that is too large although it kept the stated limit: half of its size is tried. */
+  #makeSmaller(parcel: Parcel, todo: Parcel[]): void {
+    const limit = parcel.bytes.length >> 1;
+    const lines = limit < SMALLEST_BYTES ? null : this.#options.reduce(parcel.bytes, limit);
+    if (lines === null) {
+      this.#bury(parcel, [{ at: 0, retry: false, reason: 'too_large' }]);
+      return;
+    }
+    const index = indexAt(parcel, 0);
+    this.#options.metrics.reduced++;
+    todo.unshift(
+      parcelOf(
+        lines,
+        lines.map(() => index),
+      ),
+    );
+  }
+
+  #bury(parcel: Parcel, failed: readonly FailedRecord[]): void {
+    if (failed.length === 0) return;
+    this.#options.deadLetters(
+      failed.map(({ at, reason }) => ({ index: indexAt(parcel, at), reason, line: lineAt(parcel, at) })),
+    );
+    this.#options.metrics.deadLetters += failed.length;
+  }
+}
