@@ -29,9 +29,12 @@ export interface TransactionFacts {
 export interface ActorStage {
   begin(transaction: TransactionFacts): void;
   observe(fact: ActorFact): void;
+  /** The key by which the database seals its session messages, or null when it is not to be had. Set when a source is opened. */
+  sessionKey(key: Uint8Array | null): void;
   /**
    * Finished JSON bytes that follow the record's object: `,"actor":{…}` and `,"context":{…}` where there is one. Valid until
-   * the next call of `begin` or `observe`.
+   * the next call of any method. To be called for every change, also for one that a filter drops afterwards, unless
+   * `inferred` is: some rungs hold for the next change only.
    */
   fragment(): Uint8Array;
   /**
@@ -39,11 +42,11 @@ export interface ActorStage {
    * Looked up once per relation version.
    */
   rowRule(schema: string, table: string): RowActorRule | null;
-  /** The fragment when only the row names a writer; `writer` is the text of the column. */
+  /** In place of `fragment` when only the row names a writer; `writer` is the text of the column. */
   inferred(rule: RowActorRule, writer: string): Uint8Array;
   /** True when an actor better than the row's is known for the current transaction. */
   readonly known: boolean;
-  /** Counts a change for the share of changes by assurance and table. */
+  /** Counts changes that were given the last fragment, for the share of changes by assurance and table. */
   count(schema: string, table: string, changes: number): void;
 }
 

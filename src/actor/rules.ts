@@ -1,0 +1,67 @@
+import type { RowActorRule } from '../core/actor.ts';
+import { scalarText } from './bounded-json.ts';
+import type { ActorOptions, RoleKind } from './options.ts';
+
+/** What a rule adds to an actor. */
+export interface Labels {
+  readonly type?: string | undefined;
+  readonly name?: string | undefined;
+}
+
+export interface RoleLabels {
+  readonly is: RoleKind;
+  readonly name?: string | undefined;
+}
+
+/** The rules of `actors:`, compiled. Lookups are linear in the number of rules and done once per distinct text. */
+export class ActorRules {
+  readonly options: ActorOptions;
+  readonly #ids: readonly { readonly match: RegExp; readonly labels: Labels }[];
+  readonly #roles: readonly { readonly match: RegExp; readonly labels: RoleLabels }[];
+  readonly #columns: readonly { readonly tables: (name: string) => boolean; readonly rule: RowActorRule }[];
+
+  constructor(options: ActorOptions) {
+    this.options = options;
+    this.#ids = options.ids.map((rule) => ({ match: glob(rule.match), labels: rule }));
+    this.#roles = options.roles.map((rule) => ({ match: glob(rule.match), labels: rule }));
+    this.#columns = options.columns.map((rule) => ({
+      tables: tableMatcher(rule.tables),
+      rule: rule.type === undefined ? { column: rule.column } : { column: rule.column, type: rule.type },
+    }));
+  }
+
+  id(id: string): Labels {
+    return this.#ids.find((rule) => rule.match.test(id))?.labels ?? {};
+  }
+
+  role(role: string): RoleLabels | null {
+    return this.#roles.find((rule) => rule.match.test(role))?.labels ?? null;
+  }
+
+  column(schema: string, table: string): RowActorRule | null {
+    const name = `${schema}.${table}`;
+    return this.#columns.find((rule) => rule.tables(name))?.rule ?? null;
+  }
+}
+
+/** A pattern in which `*` stands for any text; everything else for itself. */
+export function glob(pattern: string): RegExp {
+  const parts = pattern.split(/\*+/).map((part) => part.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&'));
+  return new RegExp(`^${parts.join('.*')}$`, 'su');
+}
+
+function tableMatcher(patterns: readonly string[]): (name: string) => boolean {
+  const taken = patterns.filter((pattern) => !pattern.startsWith('!')).map(glob);
+  const out = patterns.filter((pattern) => pattern.startsWith('!')).map((pattern) => glob(pattern.slice(1)));
+  return (name) => taken.some((match) => match.test(name)) && !out.some((match) => match.test(name));
+}
+
+/** The scalar at `path` (keys with dots between; a key that has dots itself is found too), or null. */
+export function scalarAt(value: unknown, path: string): string | null {
+  if (typeof value !== 'object' || value === null) return null;
+  if (Object.hasOwn(value, path)) return scalarText((value as Record<string, unknown>)[path]);
+  const dot = path.indexOf('.');
+  if (dot < 1) return null;
+  const head = path.slice(0, dot);
+  return Object.hasOwn(value, head) ? scalarAt((value as Record<string, unknown>)[head], path.slice(dot + 1)) : null;
+}

@@ -1,0 +1,218 @@
+import type { ActorFact, ActorStage, RowActorRule, TransactionFacts } from '../core/actor.ts';
+import { BoundedJson } from './bounded-json.ts';
+import { type Composed, compose } from './compose.ts';
+import { type Judged, MessageJudge } from './judge.ts';
+import type { ActorMetrics, ApplicationCounts } from './metrics.ts';
+import { type ActorOptions, actorOptions } from './options.ts';
+import { MAX_FIELD_BYTES, NOBODY, type Rendered } from './rendered.ts';
+import { ActorRules } from './rules.ts';
+import { readLsid, readSession, type ServerFacts } from './server-facts.ts';
+import { SessionSeal } from './session-seal.ts';
+import { TextCache } from './text-cache.ts';
+import { ClaimVerifier } from './verifier.ts';
+
+export interface ActorStageOptions {
+  /** The source's name in the configuration; an audience of signed claims. */
+  readonly source: string;
+  /** Further names by which the source goes (its database), for the audience of signed claims. */
+  readonly audiences?: readonly string[];
+  /** The `actors:` part of the configuration; absent: no rules, no keys. */
+  readonly options?: ActorOptions;
+  readonly metrics: ActorMetrics;
+}
+
+/** Distinct sessions and writers of rows kept ready, per generation of the cache. */
+const KEPT_SESSIONS = 2048;
+const KEPT_WRITERS = 2048;
+const EMPTY = new Uint8Array(0);
+
+/** A composed fragment with what it was made for, so that the next transaction of the same kind copies it. */
+interface Ready {
+  readonly server: ServerFacts | null;
+  readonly sealed: boolean;
+  readonly reasons: string;
+  readonly composed: Composed;
+  readonly application: ApplicationCounts;
+}
+
+/**
+ * The ladder of actor sources for one source. All of its state belongs to the current transaction and `begin` drops it: both
+ * engines deliver transactions whole and in the order of commit. Throws AUD_CONFIG_INVALID for an unusable key of `claims`.
+ */
+export function createActorStage(options: ActorStageOptions): ActorStage {
+  return new Stage(options);
+}
+
+class Stage implements ActorStage {
+  readonly #rules: ActorRules;
+  readonly #judge: MessageJudge;
+  readonly #metrics: ActorMetrics;
+  readonly #seal = new SessionSeal();
+  readonly #sessions = new TextCache<{ readonly facts: ServerFacts | null }>(KEPT_SESSIONS);
+  readonly #writers = new TextCache<Rendered>(KEPT_WRITERS);
+  readonly #ready = new WeakMap<Rendered, Ready>();
+
+  #tx: TransactionFacts = { id: '', timeMs: 0 };
+  #message: Judged | null = null;
+  #sequin: Judged | null = null;
+  /** True when the annotation came after the message. */
+  #sequinLast = false;
+  /** Holds for the next change only. */
+  #once: Judged | null = null;
+  #server: ServerFacts | null = null;
+  #sealed = false;
+  #sessionReason: string | null = null;
+  /** The fragment of the changes to come, until a fact or a transaction changes it. */
+  #current: Ready | null = null;
+  /** What the last change was given, for `count`. */
+  #given: Ready | null = null;
+
+  constructor(options: ActorStageOptions) {
+    const parsed = options.options ?? actorOptions.parse({});
+    const verifier = new ClaimVerifier(parsed.claims, [options.source, ...(options.audiences ?? [])]);
+    this.#rules = new ActorRules(parsed);
+    this.#metrics = options.metrics;
+    this.#judge = new MessageJudge(this.#rules, verifier, options.metrics);
+  }
+
+  sessionKey(key: Uint8Array | null): void {
+    this.#seal.setKey(key);
+  }
+
+  begin(transaction: TransactionFacts): void {
+    this.#tx = transaction;
+    this.#message = null;
+    this.#sequin = null;
+    this.#sequinLast = false;
+    this.#once = null;
+    this.#server = null;
+    this.#sealed = false;
+    this.#sessionReason = null;
+    this.#current = null;
+  }
+
+  observe(fact: ActorFact): void {
+    this.#current = null;
+    switch (fact.via) {
+      case 'message':
+        this.#message = this.#judge.judge('message', textOf(fact), this.#tx);
+        this.#sequinLast = false;
+        break;
+      case 'sequin':
+        this.#sequin = this.#judge.judge('sequin', textOf(fact), this.#tx);
+        this.#sequinLast = true;
+        break;
+      case 'sequin_clear':
+        this.#sequin = null;
+        break;
+      case 'bemi':
+        this.#once = this.#judge.judge('bemi', textOf(fact), this.#tx);
+        break;
+      case 'session':
+        this.#observeSession(textOf(fact));
+        break;
+      case 'lsid':
+        this.#server = readLsid(fact.value ?? {}, this.#rules);
+        this.#sealed = true;
+        break;
+    }
+  }
+
+  get known(): boolean {
+    if ((this.#claim()?.rendered.identity ?? '') !== '') return true;
+    const server = this.#server;
+    // What a shared role is known for is less than the row says; every other word of the database is more.
+    return server !== null && (server.fromSetting || server.roleIs !== 'application');
+  }
+
+  fragment(): Uint8Array {
+    const ready = this.#current ?? this.#make(null);
+    this.#give(ready);
+    return ready.composed.bytes;
+  }
+
+  rowRule(schema: string, table: string): RowActorRule | null {
+    return this.#rules.column(schema, table);
+  }
+
+  inferred(rule: RowActorRule, writer: string): Uint8Array {
+    if (writer === '' || this.known) return this.fragment();
+    const row = this.#writers.getText(`${rule.type ?? ''}\n${writer}`, () => this.#writer(rule, writer));
+    const ready = this.#make(row);
+    this.#give(ready);
+    return ready.composed.bytes;
+  }
+
+  count(schema: string, table: string, changes: number): void {
+    const { composed, application } = this.#given ?? this.#make(null);
+    this.#metrics.count(schema, table, changes, composed.as, composed.roleOnly);
+    application.changes += changes;
+    if (composed.as === 'none' || composed.roleOnly) application.without_actor += changes;
+  }
+
+  #observeSession(bytes: Uint8Array): void {
+    const session = this.#seal.open(bytes, this.#tx.id);
+    const forged = session?.seal === 'forged';
+    const facts =
+      session === null || forged
+        ? null
+        : this.#sessions.get(session.json, (json) => ({ facts: readSession(json, this.#rules) })).facts;
+    if (facts === null) {
+      // The true message, if there was one, still counts: a forged one must not displace it.
+      this.#sessionReason = forged ? 'session_forged' : 'session_invalid';
+      this.#metrics.reason(this.#sessionReason);
+      return;
+    }
+    this.#server = facts;
+    this.#sealed = session?.seal === 'sealed';
+  }
+
+  /** The application's word for the next change. */
+  #claim(): Judged | null {
+    if (this.#once !== null) return this.#once;
+    return this.#sequin !== null && (this.#sequinLast || this.#message === null) ? this.#sequin : this.#message;
+  }
+
+  /** Remembers what a change was given, and uses up what held for one change. */
+  #give(ready: Ready): void {
+    this.#given = ready;
+    if (this.#once === null) return;
+    this.#once = null;
+    this.#current = null;
+  }
+
+  /** The fragment for what is known now. The last one made for the same actor is taken when all else is the same too. */
+  #make(row: Rendered | null): Ready {
+    const claim = this.#claim();
+    const server = this.#server;
+    const sealed = this.#sealed;
+    const key = row ?? claim?.rendered ?? server?.rendered ?? NOBODY;
+    const reasons = `${claim?.via}\n${claim?.reason}\n${this.#sessionReason}`;
+    let ready = row !== null && claim !== null ? undefined : this.#ready.get(key);
+    if (ready?.server !== server || ready.sealed !== sealed || ready.reasons !== reasons) {
+      const composed = compose({ claim, server, sealed, sessionReason: this.#sessionReason, row });
+      ready = { server, sealed, reasons, composed, application: this.#metrics.application(composed.application) };
+      this.#ready.set(key, ready);
+    }
+    if (row === null && this.#once === null) this.#current = ready;
+    return ready;
+  }
+
+  #writer(rule: RowActorRule, writer: string): Rendered {
+    const labels = this.#rules.id(writer.slice(0, MAX_FIELD_BYTES));
+    const text = new BoundedJson(3 * MAX_FIELD_BYTES);
+    const field = (key: string, value: string) => `"${key}":${text.text(key, value, MAX_FIELD_BYTES)}`;
+    const fields = [field('id', writer), field('type', rule.type ?? labels.type ?? 'user')];
+    if (labels.name !== undefined) fields.push(field('name', labels.name));
+    return { identity: fields.join(','), context: NOBODY.context, cut: text.cut };
+  }
+}
+
+function textOf(fact: ActorFact): Uint8Array {
+  if (fact.text !== undefined) return fact.text;
+  try {
+    return Buffer.from(JSON.stringify(fact.value) ?? '', 'utf8');
+  } catch {
+    return EMPTY; // Too deep to be written as JSON; read as an invalid message.
+  }
+}
