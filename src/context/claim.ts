@@ -72,7 +72,11 @@ export interface ParsedClaim {
 }
 
 /** The text that is signed for a header and a payload. `payload.actor` is given as JSON text. */
-export function claimSigningInput(header: ClaimHeader, payload: Omit<ClaimPayload, 'actor'>, actorJson: string): string {
+export function claimSigningInput(
+  header: ClaimHeader,
+  payload: Omit<ClaimPayload, 'actor'>,
+  actorJson: string,
+): string {
   const head = JSON.stringify({ alg: header.alg, kid: header.kid, typ: CLAIM_TYPE });
   const { iat, exp, jti, aud, xid } = payload;
   const rest = JSON.stringify({ iat, exp, jti, aud, xid });
