@@ -101,12 +101,11 @@ function submitTogether(query: PgQuery, carried: Carried, connection: Connection
   const done = () => {
     state.emitted = message.body;
   };
-  let begun = false;
+  let skipped: Skipped | undefined;
   const begin = () => {
-    if (begun || kind === 'control') return;
-    begun = true;
+    if (skipped !== undefined || kind === 'control') return;
+    skipped = { done };
     sendUnsynced(connection, EMIT_QUERY, [text]);
-    skipAnswer(query, { done });
   };
   const before: Pick<Connection, 'parse' | 'bind' | 'query'> = {
     parse(statement) {
@@ -122,10 +121,13 @@ function submitTogether(query: PgQuery, carried: Carried, connection: Connection
       const behindBegin = kind === 'control' ? emitAfterBegin(sql, statement) : null;
       if (kind === 'control' && behindBegin === null) return connection.query(sql);
       connection.query(behindBegin ?? `${statement};${sql}`);
-      skipAnswer(query, { done, passFirst: behindBegin !== null, shift: statement.length + 1 });
+      skipped = { done, passFirst: behindBegin !== null, shift: statement.length + 1 };
     },
   };
-  return query.submit(Object.assign(Object.create(connection) as Connection, before));
+  const error = query.submit(Object.assign(Object.create(connection) as Connection, before));
+  // Only now: while it sends, the query must be its own self.
+  if (skipped !== undefined) skipAnswer(query, skipped);
+  return error;
 }
 
 /** Asks for the transaction's id, then signs, then sends message and query; all in one transaction. */
