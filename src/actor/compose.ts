@@ -13,8 +13,8 @@ export interface Known {
   readonly server: ServerFacts | null;
   /** True when nobody but the database can have written `server`. */
   readonly sealed: boolean;
-  /** What is wrong with a session message, or null. */
-  readonly sessionReason: string | null;
+  /** Why the database's word is missing or not to be trusted, or null. */
+  readonly serverReason: string | null;
   /** The writer that the row names, where it is better than what else is known. */
   readonly row: Rendered | null;
 }
@@ -44,7 +44,7 @@ const UNKNOWN_APPLICATION = '(unknown)';
 export function compose(known: Known): Composed {
   const { claim, server } = known;
   const winner = best(known);
-  const reasons = [claim?.reason, known.sessionReason].filter((reason) => reason != null);
+  const reasons = [claim?.reason, known.serverReason].filter((reason) => reason != null);
   const cut = winner.rendered.cut;
   const parts = [
     winner.rendered.identity,

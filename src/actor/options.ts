@@ -31,7 +31,7 @@ const columnRule = z.strictObject({
     .min(1)
     .meta({
       description:
-        'Tables as `schema.table` (collections as `database.collection`); `*` for any text, `!` in front takes out.',
+        'Tables as `schema.table` (collections as `database.collection`) with `*` and `?`; a leading `!` excludes. The last pattern that fits decides.',
       example: ['public.*', '!public.sessions'],
     }),
   column: z.string().min(1).meta({ description: 'The column or field that names the writer.', example: 'updated_by' }),
@@ -41,9 +41,12 @@ const columnRule = z.strictObject({
 const settingRule = z.strictObject({
   name: z
     .string()
-    .regex(/^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)*$/)
+    .regex(/^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)+$/)
     .max(63)
-    .meta({ description: 'A setting of the PostgreSQL session.', example: 'request.jwt.claims' }),
+    .meta({
+      description: 'A setting of the PostgreSQL session that the application makes; such names have a dot.',
+      example: 'request.jwt.claims',
+    }),
   path: z.string().min(1).max(256).optional().meta({
     description: 'Where the value is JSON: the keys to the wanted part, with dots between.',
     example: 'sub',
@@ -59,7 +62,8 @@ const claimKey = z.strictObject({
   id: z.string().min(1).max(256).meta({ description: 'The key id (`kid`) that claims name.', example: 'shop-2026' }),
   algorithm: z.enum(['EdDSA', 'HS256']).meta({ description: 'Ed25519 or HMAC-SHA-256.', example: 'EdDSA' }),
   key: z.string().min(1).meta({
-    description: 'Ed25519: the public key as PEM (SPKI) or its 32 bytes in base64. HMAC: at least 32 bytes in base64.',
+    description:
+      'Ed25519: the public key as PEM (SPKI) or its 32 bytes in base64. HMAC: the secret the signer has, at least 32 bytes; `base64:…` where it is not text.',
     example: 'MCowBQYDK2VwAyEA…',
   }),
   from: z.iso.datetime({ offset: true }).optional().meta({

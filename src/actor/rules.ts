@@ -44,16 +44,22 @@ export class ActorRules {
   }
 }
 
-/** A pattern in which `*` stands for any text; everything else for itself. */
+/** A pattern in which `*` stands for any text and `?` for one character; everything else for itself. */
 export function glob(pattern: string): RegExp {
-  const parts = pattern.split(/\*+/).map((part) => part.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&'));
-  return new RegExp(`^${parts.join('.*')}$`, 'su');
+  const text = [...pattern]
+    .map((c) => (c === '*' ? '.*' : c === '?' ? '.' : c.replace(/[\\^$+()[\]{}|.]/, '\\$&')))
+    .join('');
+  return new RegExp(`^${text}$`, 'su');
 }
 
+/** As the tables of a source are chosen: the last pattern that fits decides. A name without a dot fits in any schema. */
 function tableMatcher(patterns: readonly string[]): (name: string) => boolean {
-  const taken = patterns.filter((pattern) => !pattern.startsWith('!')).map(glob);
-  const out = patterns.filter((pattern) => pattern.startsWith('!')).map((pattern) => glob(pattern.slice(1)));
-  return (name) => taken.some((match) => match.test(name)) && !out.some((match) => match.test(name));
+  const compiled = patterns.map((pattern) => {
+    const out = pattern.startsWith('!');
+    const name = out ? pattern.slice(1) : pattern;
+    return { out, match: glob(name.includes('.') ? name : `*.${name}`) };
+  });
+  return (name) => compiled.findLast((pattern) => pattern.match.test(name))?.out === false;
 }
 
 /** The scalar at `path` (keys with dots between; a key that has dots itself is found too), or null. */

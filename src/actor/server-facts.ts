@@ -29,8 +29,8 @@ export function readSession(bytes: Uint8Array, rules: ActorRules): ServerFacts |
   const role = scalarText(facts['role']);
   const named = fromSettings(facts['settings'], rules);
   return serverFacts('session', {
-    user: role ?? user,
-    login: role === null ? null : user,
+    user,
+    role,
     client: scalarText(facts['client']),
     app: scalarText(facts['app']),
     pid: scalarText(facts['pid']),
@@ -39,14 +39,17 @@ export function readSession(bytes: Uint8Array, rules: ActorRules): ServerFacts |
   });
 }
 
-/** Facts of MongoDB: `{ uid, user?, client?, app? }`; `user` where the hash of `lsid` was matched with a known user. */
+/**
+ * Facts of MongoDB: `{ uid, user?, client?, app? }`; `user` where the hash of `lsid` was matched with a known user. Null when
+ * the server names nobody.
+ */
 export function readLsid(value: Readonly<Record<string, unknown>>, rules: ActorRules): ServerFacts | null {
   const user = scalarText(value['user']);
   const uid = scalarText(value['uid']);
   if (user === null && uid === null) return null;
   return serverFacts('lsid', {
     user: user ?? `uid:${uid}`,
-    login: null,
+    role: null,
     client: scalarText(value['client']),
     app: scalarText(value['app']),
     pid: null,
@@ -56,10 +59,10 @@ export function readLsid(value: Readonly<Record<string, unknown>>, rules: ActorR
 }
 
 interface Parts {
-  /** The role the statements run as. */
+  /** The role that logged in. */
   readonly user: string;
-  /** The role that logged in, when it is another. */
-  readonly login: string | null;
+  /** The role taken by SET ROLE, or null. */
+  readonly role: string | null;
   readonly client: string | null;
   readonly app: string | null;
   readonly pid: string | null;
@@ -68,8 +71,8 @@ interface Parts {
 }
 
 function serverFacts(via: 'session' | 'lsid', parts: Parts): ServerFacts {
-  const { user, login, client, app, named, rules } = parts;
-  const byRole = rules.role(user) ?? (login === null ? null : rules.role(login));
+  const { user, role, client, app, named, rules } = parts;
+  const byRole = rules.role(user) ?? (role === null ? null : rules.role(role));
   const fromSetting = named.has('id');
   const own = new Map<string, unknown>([
     ['id', user],
@@ -95,7 +98,7 @@ function beside(parts: Parts, roleIs: string | null): string {
     if (value !== null && value !== '') fields.push(`"${key}":${text.text(key, value, MAX_FIELD_BYTES)}`);
   };
   add('db_user', parts.user);
-  add('db_login', parts.login);
+  add('db_role', parts.role);
   add('db_type', roleIs);
   add('db_client', parts.client);
   add('db_app', parts.app);

@@ -25,6 +25,7 @@ export interface ActorStageOptions {
 const KEPT_SESSIONS = 2048;
 const KEPT_WRITERS = 2048;
 const EMPTY = new Uint8Array(0);
+const NO_VALUE = Object.freeze({});
 
 /** A composed fragment with what it was made for, so that the next transaction of the same kind copies it. */
 interface Ready {
@@ -49,6 +50,7 @@ class Stage implements ActorStage {
   readonly #metrics: ActorMetrics;
   readonly #seal = new SessionSeal();
   readonly #sessions = new TextCache<{ readonly facts: ServerFacts | null }>(KEPT_SESSIONS);
+  readonly #lsids = new WeakMap<object, { readonly facts: ServerFacts | null; readonly reason: string | null }>();
   readonly #writers = new TextCache<Rendered>(KEPT_WRITERS);
   readonly #ready = new WeakMap<Rendered, Ready>();
 
@@ -61,7 +63,7 @@ class Stage implements ActorStage {
   #once: Judged | null = null;
   #server: ServerFacts | null = null;
   #sealed = false;
-  #sessionReason: string | null = null;
+  #serverReason: string | null = null;
   /** The fragment of the changes to come, until a fact or a transaction changes it. */
   #current: Ready | null = null;
   /** What the last change was given, for `count`. */
@@ -87,7 +89,7 @@ class Stage implements ActorStage {
     this.#once = null;
     this.#server = null;
     this.#sealed = false;
-    this.#sessionReason = null;
+    this.#serverReason = null;
     this.#current = null;
   }
 
@@ -112,8 +114,7 @@ class Stage implements ActorStage {
         this.#observeSession(textOf(fact));
         break;
       case 'lsid':
-        this.#server = readLsid(fact.value ?? {}, this.#rules);
-        this.#sealed = true;
+        this.#observeLsid(fact.value ?? NO_VALUE);
         break;
     }
   }
@@ -159,12 +160,25 @@ class Stage implements ActorStage {
         : this.#sessions.get(session.json, (json) => ({ facts: readSession(json, this.#rules) })).facts;
     if (facts === null) {
       // The true message, if there was one, still counts: a forged one must not displace it.
-      this.#sessionReason = forged ? 'session_forged' : 'session_invalid';
-      this.#metrics.reason(this.#sessionReason);
+      this.#serverReason = forged ? 'session_forged' : 'session_invalid';
+      this.#metrics.reason(this.#serverReason);
       return;
     }
     this.#server = facts;
     this.#sealed = session?.seal === 'sealed';
+  }
+
+  #observeLsid(value: Readonly<Record<string, unknown>>): void {
+    let read = this.#lsids.get(value);
+    if (read === undefined) {
+      const reason = value['reason'];
+      read = { facts: readLsid(value, this.#rules), reason: isReason(reason) ? reason : null };
+      // Connectors hand in the same object again for the same user, but only a frozen one is sure to be the same.
+      if (Object.isFrozen(value)) this.#lsids.set(value, read);
+    }
+    this.#server = read.facts;
+    this.#sealed = true;
+    this.#serverReason = read.facts === null ? read.reason : null;
   }
 
   /** The application's word for the next change. */
@@ -187,10 +201,10 @@ class Stage implements ActorStage {
     const server = this.#server;
     const sealed = this.#sealed;
     const key = row ?? claim?.rendered ?? server?.rendered ?? NOBODY;
-    const reasons = `${claim?.via}\n${claim?.reason}\n${this.#sessionReason}`;
+    const reasons = `${claim?.via}\n${claim?.reason}\n${this.#serverReason}`;
     let ready = row !== null && claim !== null ? undefined : this.#ready.get(key);
     if (ready?.server !== server || ready.sealed !== sealed || ready.reasons !== reasons) {
-      const composed = compose({ claim, server, sealed, sessionReason: this.#sessionReason, row });
+      const composed = compose({ claim, server, sealed, serverReason: this.#serverReason, row });
       ready = { server, sealed, reasons, composed, application: this.#metrics.application(composed.application) };
       this.#ready.set(key, ready);
     }
@@ -215,4 +229,9 @@ function textOf(fact: ActorFact): Uint8Array {
   } catch {
     return EMPTY; // Too deep to be written as JSON; read as an invalid message.
   }
+}
+
+/** Reasons are words of our own connectors; they stand in the record as they are. */
+function isReason(value: unknown): value is string {
+  return typeof value === 'string' && /^[a-z][a-z_]{0,63}$/.test(value);
 }

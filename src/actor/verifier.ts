@@ -28,6 +28,7 @@ interface Key {
 const ED25519_SPKI = Buffer.from('302a300506032b6570032100', 'hex');
 const ED25519_BYTES = 32;
 const MIN_HMAC_BYTES = 32;
+const BASE64 = 'base64:';
 /** Commit times of a log are not strictly in order; a used claim is remembered this many seconds longer than it is valid. */
 const REMEMBER_SLACK = 60;
 
@@ -117,9 +118,11 @@ function publicKey(options: ClaimKeyOptions): KeyObject {
 }
 
 function secretKey(options: ClaimKeyOptions): KeyObject {
-  const raw = Buffer.from(options.key.trim(), 'base64');
-  if (raw.length < MIN_HMAC_BYTES)
-    throw invalidKey(options.id, `it has ${raw.length} bytes; at least 32 in base64 are needed`);
+  // The text itself, as the signer takes it; bytes that are no text come as `base64:…`.
+  const raw = options.key.startsWith(BASE64)
+    ? Buffer.from(options.key.slice(BASE64.length), 'base64')
+    : Buffer.from(options.key, 'utf8');
+  if (raw.length < MIN_HMAC_BYTES) throw invalidKey(options.id, `it has ${raw.length} bytes; 32 are needed`);
   return createSecretKey(raw);
 }
 

@@ -1,0 +1,266 @@
+import { SESSION_PREFIX } from './actor-dialects.ts';
+import { type ControlClient, quoteIdent, quoteLiteral } from './client.ts';
+import type { TableMatcher } from './patterns.ts';
+import { qualified } from './setup.ts';
+
+/**
+ * What `setup --session-context` installs: before the first change of a transaction a statement trigger writes one message
+ * with what the database knows about the session. The message is sealed with a key that ordinary roles cannot read, because
+ * every role may call pg_logical_emit_message.
+ */
+export const SESSION_TRIGGER = 'changetrail_session_context';
+const SCHEMA = 'changetrail';
+/** Longest setting taken into the message, in characters. */
+const MAX_SETTING_LENGTH = 16_384;
+
+export interface TableName {
+  readonly schema: string;
+  readonly table: string;
+}
+
+export interface SessionContextOptions {
+  /** Tables that get the trigger, from `readSessionTables`: partitioned tables and each of their partitions. */
+  readonly tables: readonly TableName[];
+  /** The source's table patterns: later tables that fit get the trigger when they are created. */
+  readonly patterns: readonly string[];
+  /** Names of settings to take along (`actors.settings`). */
+  readonly settings: readonly string[];
+  /** The role Changetrail logs in with; may read the key. */
+  readonly reader: string;
+}
+
+/**
+ * The statements in order, each complete in itself and safe to repeat. To be run by a role that owns the tables; the event
+ * trigger for later tables is left out where the role may not create one (the connector then covers them itself).
+ */
+export function sessionContextSql(options: SessionContextOptions): string[] {
+  const reader = quoteIdent(options.reader);
+  return [
+    `create schema if not exists ${SCHEMA}`,
+    KEY_TABLE,
+    KEY_ROW,
+    `revoke all on ${SCHEMA}.session_key from public`,
+    `grant usage on schema ${SCHEMA} to ${reader}`,
+    `grant select on ${SCHEMA}.session_key to ${reader}`,
+    triggerFunction(options.settings),
+    `revoke all on function ${SCHEMA}.session_context() from public`,
+    coverFunction(options.patterns),
+    `revoke all on function ${SCHEMA}.session_context_cover() from public`,
+    EVENT_TRIGGER,
+    ...attachSql(options.tables),
+  ];
+}
+
+/** The statements that give tables the trigger. ALWAYS: also in a session with session_replication_role = replica. */
+export function attachSql(tables: readonly TableName[]): string[] {
+  return tables.flatMap((table) => [
+    `create or replace trigger ${SESSION_TRIGGER} before insert or update or delete or truncate on ${qualified(table)} ` +
+      `for each statement execute function ${SCHEMA}.session_context()`,
+    `alter table ${qualified(table)} enable always trigger ${SESSION_TRIGGER}`,
+  ]);
+}
+
+/** Takes everything away that `sessionContextSql` made. `tables`: those that have the trigger now. */
+export function removeSessionContextSql(tables: readonly TableName[]): string[] {
+  return [
+    `drop event trigger if exists ${SESSION_TRIGGER}`,
+    ...tables.map((table) => `drop trigger if exists ${SESSION_TRIGGER} on ${qualified(table)}`),
+    `drop function if exists ${SCHEMA}.session_context() cascade`,
+    `drop function if exists ${SCHEMA}.session_context_cover() cascade`,
+    `drop table if exists ${SCHEMA}.session_key`,
+    DROP_SCHEMA,
+  ];
+}
+
+/** What is installed, and on which tables. */
+export interface SessionContextState {
+  readonly installed: boolean;
+  /** False: later tables get the trigger from the connector. */
+  readonly eventTrigger: boolean;
+  readonly attached: readonly TableName[];
+  /** Tables that the patterns want and that have no trigger, or a disabled one. */
+  readonly missing: readonly TableName[];
+}
+
+/** Looks at what is installed. Needs no right beyond reading the catalog. */
+export async function readSessionContext(client: ControlClient, matcher: TableMatcher): Promise<SessionContextState> {
+  const [installed, tables] = [
+    await client.query<InstalledRow>(INSTALLED_SQL),
+    await client.query<TableRow>(TABLES_SQL),
+  ];
+  const wanted = new Set<string>();
+  for (const row of tables) {
+    if (!matcher.matches(row.schema, row.table)) continue;
+    wanted.add(row.oid);
+    // A statement on a partitioned table fires its triggers, one on a partition that partition's own.
+    for (const ancestor of row.ancestors) wanted.add(ancestor);
+    for (const other of tables) if (other.ancestors.includes(row.oid)) wanted.add(other.oid);
+  }
+  return {
+    installed: installed[0]?.installed ?? false,
+    eventTrigger: installed[0]?.event_trigger ?? false,
+    attached: tables.filter((row) => row.attached),
+    missing: tables.filter((row) => wanted.has(row.oid) && !(row.attached && row.enabled)),
+  };
+}
+
+/** Reads the key for `ActorStage.sessionKey`; null where nothing is installed or the role may not read it. */
+export async function readSessionKey(client: ControlClient): Promise<Uint8Array | null> {
+  const [allowed] = await client.query<{ allowed: boolean | null }>(KEY_ALLOWED_SQL);
+  if (allowed?.allowed !== true) return null;
+  const rows = await client.query<{ key: string }>(`select encode(seal_key, 'hex') as key from ${SCHEMA}.session_key`);
+  return rows[0] === undefined ? null : Buffer.from(rows[0].key, 'hex');
+}
+
+interface InstalledRow {
+  readonly installed: boolean;
+  readonly event_trigger: boolean;
+}
+
+interface TableRow extends TableName {
+  readonly oid: string;
+  readonly ancestors: readonly string[];
+  readonly attached: boolean;
+  readonly enabled: boolean;
+}
+
+const INSTALLED_SQL = `
+select to_regprocedure('${SCHEMA}.session_context()') is not null as installed,
+  exists (select from pg_catalog.pg_event_trigger e where e.evtname = '${SESSION_TRIGGER}') as event_trigger`;
+
+const TABLES_SQL = `
+select c.oid::int8::text as oid, n.nspname as schema, c.relname as table, t.oid is not null as attached,
+  t.oid is not null and t.tgenabled <> 'D' as enabled,
+  array(select a.relid::oid::int8::text from pg_catalog.pg_partition_ancestors(c.oid) a where a.relid <> c.oid) as ancestors
+from pg_catalog.pg_class c
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+left join pg_catalog.pg_trigger t on t.tgrelid = c.oid and t.tgname = '${SESSION_TRIGGER}' and not t.tgisinternal
+where c.relkind in ('r', 'p') and c.relpersistence = 'p' and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', '${SCHEMA}')
+order by 2, 3`;
+
+const KEY_ALLOWED_SQL = `
+select has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select') as allowed
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where n.nspname = '${SCHEMA}' and c.relname = 'session_key' and c.relkind = 'r'`;
+
+/** One row: the key of the seal, its two HMAC pads made ready, and a key for the guard in the session's setting. */
+const KEY_TABLE = `create table if not exists ${SCHEMA}.session_key (
+  one boolean primary key default true check (one),
+  seal_key bytea not null,
+  inner_pad bytea not null,
+  outer_pad bytea not null,
+  guard_key bytea not null
+)`;
+
+/** The key is made here, so that it stands in no script. gen_random_uuid() has 122 random bits. */
+const KEY_ROW = `do $do$
+declare
+  seal bytea := sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text || gen_random_uuid()::text, 'UTF8'));
+  guard bytea := sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text || gen_random_uuid()::text, 'UTF8'));
+  block bytea := seal || decode(repeat('00', 32), 'hex');
+  inner_pad bytea := block;
+  outer_pad bytea := block;
+begin
+  for i in 0..63 loop
+    inner_pad := set_byte(inner_pad, i, get_byte(block, i) # 54);
+    outer_pad := set_byte(outer_pad, i, get_byte(block, i) # 92);
+  end loop;
+  insert into ${SCHEMA}.session_key values (true, seal, inner_pad, outer_pad, guard) on conflict do nothing;
+end
+$do$`;
+
+/**
+ * Once a transaction, and again when what it would say has changed (SET ROLE, another setting). What was said last is kept in
+ * a transaction-local setting, which a savepoint's rollback takes back together with the message. It is kept as a keyed hash,
+ * so that nobody can keep the trigger silent by setting it. Nothing here can fail: an error would break the application's write.
+ */
+function triggerFunction(settings: readonly string[]): string {
+  const values = settings.map((name) => `left(current_setting(${quoteLiteral(name)}, true), ${MAX_SETTING_LENGTH})`);
+  const members = settings.map((name, at) => `${quoteLiteral(name)}, ${values[at]}`);
+  const object = members.length === 0 ? '' : `, 'settings', json_build_object(${members.join(', ')})`;
+  return `create or replace function ${SCHEMA}.session_context() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $changetrail$
+declare
+  key record;
+  guard text;
+  body text;
+  said text;
+  role text := nullif(current_setting('role'), 'none');
+begin
+  select inner_pad, outer_pad, guard_key into key from ${SCHEMA}.session_key;
+  guard := encode(sha256(key.guard_key || convert_to(row(pg_current_xact_id(), session_user, role, current_setting('application_name')${values
+    .map((value) => `, ${value}`)
+    .join('')})::text, getdatabaseencoding())), 'hex');
+  if current_setting('changetrail.session', true) = guard then
+    return null;
+  end if;
+  body := pg_current_xact_id()::text || ' ' || json_build_object('user', session_user, 'role', role,
+    'client', coalesce(host(inet_client_addr()), 'local'), 'app', current_setting('application_name'), 'pid', pg_backend_pid()${object});
+  said := pg_logical_emit_message(true, '${SESSION_PREFIX}', convert_to(coalesce(
+    encode(sha256(key.outer_pad || sha256(key.inner_pad || convert_to(body, getdatabaseencoding()))), 'hex'),
+    repeat('0', 64)) || ' ' || body, getdatabaseencoding()));
+  said := set_config('changetrail.session', guard, true);
+  return null;
+end
+$changetrail$`;
+}
+
+/** Gives a new table the trigger. A failure is a warning: nobody's migration fails for it. */
+function coverFunction(patterns: readonly string[]): string {
+  const rows = patterns.map(
+    (pattern, at) => `(${at}, ${pattern.startsWith('!')}, ${quoteLiteral(patternRegex(pattern))})`,
+  );
+  return `create or replace function ${SCHEMA}.session_context_cover() returns event_trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $changetrail$
+declare
+  made record;
+begin
+  for made in
+    select c.object_identity as name
+    from pg_event_trigger_ddl_commands() c
+    join pg_class t on t.oid = c.objid
+    join pg_namespace n on n.oid = t.relnamespace
+    where c.classid = 'pg_class'::regclass and t.relkind in ('r', 'p') and t.relpersistence = 'p'
+      and (exists (select from pg_trigger g where g.tgname = '${SESSION_TRIGGER}'
+          and g.tgrelid in (select a.relid from pg_partition_ancestors(t.oid) a))
+        or not (select p.excluded from (values ${rows.join(', ')}) p(place, excluded, pattern)
+        where n.nspname || '.' || t.relname ~ p.pattern order by p.place desc limit 1))
+  loop
+    execute format('create or replace trigger ${SESSION_TRIGGER} before insert or update or delete or truncate on %s '
+      'for each statement execute function ${SCHEMA}.session_context()', made.name);
+    execute format('alter table %s enable always trigger ${SESSION_TRIGGER}', made.name);
+  end loop;
+exception when others then
+  raise warning 'changetrail: a new table got no session trigger: %', sqlerrm;
+end
+$changetrail$`;
+}
+
+/** The regular expression of PostgreSQL for a pattern; see patterns.ts. */
+function patternRegex(pattern: string): string {
+  const name = pattern.startsWith('!') ? pattern.slice(1) : pattern;
+  const full = name.includes('.') ? name : `public.${name}`;
+  const text = [...full].map((c) => (c === '*' ? '.*' : c === '?' ? '.' : c.replace(/[^\p{L}\p{N}_ ]/u, '\\$&')));
+  return `^${text.join('')}$`;
+}
+
+const EVENT_TRIGGER = `do $do$
+begin
+  if not exists (select from pg_event_trigger where evtname = '${SESSION_TRIGGER}') then
+    create event trigger ${SESSION_TRIGGER} on ddl_command_end
+      when tag in ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO')
+      execute function ${SCHEMA}.session_context_cover();
+  end if;
+exception when insufficient_privilege then
+  raise notice 'changetrail: only a superuser can create the event trigger; the connector will cover new tables';
+end
+$do$`;
+
+/** The schema may hold other things of Changetrail, or of the owner. */
+const DROP_SCHEMA = `do $do$
+begin
+  drop schema if exists ${SCHEMA};
+exception when dependent_objects_still_exist then
+  null;
+end
+$do$`;
