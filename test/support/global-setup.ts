@@ -3,12 +3,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
 import { skippedProviders } from './chain.ts';
+import { prepareDatabases } from './provide.ts';
 
-/** vitest's global setup: gathers from all workers which databases were skipped. */
-export function setup(): void {
+/** vitest's global setup: fetches what tests will start, and gathers from all workers which databases were skipped. */
+export async function setup(): Promise<void> {
   const list = join(mkdtempSync(join(tmpdir(), 'changetrail-run-')), 'skipped');
   writeFileSync(list, '');
   process.env['CHANGETRAIL_TEST_SKIPPED'] = list;
+  // Outside the time limits of tests, for a first download may take minutes. Unit tests need no database.
+  const paths = process.argv.slice(2).filter((argument) => argument.includes('test/'));
+  const onlyUnits = paths.length > 0 && paths.every((path) => path.includes('test/unit'));
+  if (!onlyUnits) await prepareDatabases();
 }
 
 /** vitest's global teardown: says in one line which databases were skipped, so that a green run cannot hide it. */

@@ -151,7 +151,7 @@ export class LocalPostgres implements ServerControl {
 }
 
 /** A data directory as initdb leaves it, made once per version and user; starting a server copies it. */
-async function dataTemplate(binaries: PostgresBinaries): Promise<string> {
+export async function dataTemplate(binaries: PostgresBinaries): Promise<string> {
   const user = serverUser();
   const owner = user?.uid ?? process.getuid?.() ?? 0;
   const name = `postgres-template-${binaries.provider}-${binaries.version}-${owner}`;

@@ -6,7 +6,7 @@ import { MongoServer } from './mongo-server.ts';
 import type { PostgresMajor } from './npm-binaries.ts';
 import { binaryWays } from './postgres-binaries.ts';
 import { containerPostgres } from './postgres-container.ts';
-import { LocalPostgres } from './postgres-local.ts';
+import { dataTemplate, LocalPostgres } from './postgres-local.ts';
 import { PostgresServer } from './postgres-server.ts';
 
 export { DatabaseUnavailableError, skippedProviders } from './chain.ts';
@@ -166,6 +166,14 @@ async function mongoOfEnvironment(options: MongoOptions): Promise<MongoServer> {
 export async function mongoMissing(): Promise<boolean> {
   if (!maySkip()) return false;
   return missing('MongoDB', provideMongo({ replicaSet: true }));
+}
+
+/** Fetches and prepares what the tests start later. What cannot be had is said by the test that needs it, not here. */
+export async function prepareDatabases(): Promise<void> {
+  for (const major of postgresMajors()) {
+    await firstThatWorks(`PostgreSQL ${major}`, binaryWays(major), '').then(dataTemplate, () => {});
+  }
+  await firstThatWorks('MongoDB', MONGO_BINARY_WAYS, '').catch(() => {});
 }
 
 /** One server a key; a failure is told to whoever waits for it, and the next one tries again. */
