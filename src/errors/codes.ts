@@ -149,6 +149,67 @@ export const CODES = {
     action: 'See the server’s message.',
     exit: 3,
   },
+  // -- MongoDB
+  AUD_MONGO_CONNECT: {
+    what: 'The MongoDB deployment cannot be reached, has no primary, or the connection was lost.',
+    trail: 'Capture waits; the oplog keeps the changes for as long as it reaches back.',
+    action: 'Nothing if it passes; else look at the servers and the network.',
+    exit: 3,
+  },
+  AUD_MONGO_AUTH: {
+    what: 'MongoDB refused the user or the password.',
+    trail: 'Capture waits; the oplog keeps the changes for as long as it reaches back.',
+    action: 'Correct the user, the password or authSource; it is tried again slowly.',
+    exit: 3,
+  },
+  AUD_MONGO_URL: {
+    what: 'The connection string is not one, or names a database where none or one is needed.',
+    trail: 'Nothing was captured.',
+    action: 'Give a URL of the form mongodb://user@host:27017/?replicaSet=rs0.',
+    exit: 2,
+  },
+  AUD_MONGO_VERSION: {
+    what: 'The server is older than MongoDB 6.0.',
+    trail: 'Nothing was captured.',
+    action: 'Use MongoDB 6.0 or later.',
+    exit: 2,
+  },
+  AUD_MONGO_STANDALONE: {
+    what: 'The server is not a member of a replica set, so it has no oplog and no change streams.',
+    trail: 'Nothing was captured.',
+    action: 'Start mongod with --replSet and run rs.initiate() once.',
+    exit: 2,
+  },
+  AUD_MONGO_RIGHTS: {
+    what: 'The user lacks a right that capture needs (changeStream and find).',
+    trail: 'Nothing was captured.',
+    action: 'Run the printed commands as an administrator.',
+    exit: 2,
+  },
+  AUD_MONGO_HISTORY_LOST: {
+    what: 'The oplog no longer reaches back to where capture stood.',
+    trail: 'Changes between two named times are not in the trail; a gap record says so when capture starts again.',
+    action: 'Make the oplog larger, or keep capture running.',
+    exit: 3,
+  },
+  AUD_MONGO_EVENT: {
+    what: 'The server cannot deliver one event even without its images and its description.',
+    trail: 'Capture stopped before it; nothing after it was recorded, so nothing is lost.',
+    action: 'Report the server’s version and message; set on_history_lost and a new start to go on behind it.',
+    exit: 3,
+  },
+  AUD_MONGO_PROTOCOL: {
+    what: 'The server sent something that is not understood.',
+    trail: 'Capture stopped before it; nothing after it was recorded, so nothing is lost.',
+    action: 'Report the message and the server’s version; update changetrail.',
+    exit: 3,
+  },
+  AUD_MONGO_SERVER: {
+    what: 'The server answered a command with an error.',
+    trail: 'Capture waits; the oplog keeps the changes for as long as it reaches back.',
+    action: 'See the server’s message.',
+    exit: 3,
+  },
   // -- sinks
   AUD_SINK_FAILED: {
     what: 'A sink failed in a way that trying again cannot mend.',
@@ -161,6 +222,12 @@ export const CODES = {
     trail: 'The ledger is complete; the cursor stands at the last record that was taken.',
     action: 'Start again with a reader.',
     exit: 3,
+  },
+  AUD_SINK_OPTIONS: {
+    what: 'An option of a sink cannot be used (a file that is not there, an expression that does not compile).',
+    trail: 'The ledger is complete; this sink did not start. Other sinks and capture go on.',
+    action: 'Correct the named option.',
+    exit: 2,
   },
   AUD_SINK_CURSOR: {
     what: 'The cursor file of a sink cannot be read.',
