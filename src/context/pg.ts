@@ -6,6 +6,7 @@
  * request on the connection, nothing is left.
  */
 import { pendingMessage } from './message.ts';
+import type { AttachOptions } from './options.ts';
 import {
   type Carried,
   type Connection,
@@ -16,15 +17,7 @@ import {
   type PgQueryClass,
 } from './pg-query.ts';
 import { bindActor } from './scope.ts';
-import type { Signer } from './signer.ts';
 import { type StatementKind, statementKind } from './sql-text.ts';
-
-export interface AttachOptions {
-  /** Signs the messages; default: the signer given to `configureSigner`; `null`: not signed. */
-  readonly signer?: Signer | null;
-  /** Whether a statement that looks like a query writes, for instance `select` of a function that does. */
-  readonly isWrite?: (sql: string) => boolean;
-}
 
 /** What is used of a `pg` client: `query`, and what lies below it in `pg` 8. */
 interface ClientLike {
@@ -38,6 +31,8 @@ interface PoolLike {
   connect(...args: unknown[]): unknown;
   on(event: 'acquire', listener: (client: ClientLike) => void): unknown;
 }
+
+export type { AttachOptions } from './options.ts';
 
 type Send = (...args: unknown[]) => unknown;
 

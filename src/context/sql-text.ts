@@ -7,7 +7,7 @@ const WHERE_WRITABLE = "where pg_catalog.current_setting('transaction_read_only'
 export const EMIT_QUERY = `select pg_catalog.pg_logical_emit_message(true, 'changetrail', $1::pg_catalog.text) ${WHERE_WRITABLE}`;
 
 /** The id of the transaction, which is given one by this. No row where it may not write. */
-export const XID_QUERY = `select pg_catalog.pg_current_xact_id()::pg_catalog.text ${WHERE_WRITABLE}`;
+export const XID_QUERY = `select pg_catalog.pg_current_xact_id()::pg_catalog.text as xid ${WHERE_WRITABLE}`;
 
 /** The message as a statement that stands by itself. */
 export function emitStatement(message: string): string {
