@@ -2,7 +2,7 @@ import type { LedgerCursor, LedgerReader } from '../../core/ledger.ts';
 import type { ControlRecord } from '../../core/output.ts';
 import type { Sink } from '../../core/sink.ts';
 import type { Logger } from '../../telemetry/log.ts';
-import { type BatchBounds, Batcher } from './batcher.ts';
+import { type BatchBounds, Batcher, type Shape } from './batcher.ts';
 import { CursorFile, readCursor } from './cursor-file.ts';
 import { deadLetterBox } from './dead-letters.ts';
 import { Health } from './health.ts';

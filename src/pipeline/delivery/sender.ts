@@ -1,6 +1,6 @@
 import type { Delivery, FailedRecord, Sink } from '../../core/sink.ts';
 import { AuditError, messageOf } from '../../errors/audit-error.ts';
-import { backoffMs, wait } from './backoff.ts';
+import { backoffMs, wait } from '../backoff.ts';
 import type { Health } from './health.ts';
 import type { SinkMetrics } from './metrics.ts';
 import { indexAt, lineAt, type Parcel, parcelOf, pickRecords, sliceParcel } from './parcel.ts';

@@ -1,0 +1,34 @@
+import type { RecordBatch } from '../../core/sink.ts';
+import { type Format, mapperFor } from '../../record/mappings/index.ts';
+import { parseRecord } from '../../record/parse.ts';
+
+/** The lines of a batch in another format: JSON texts, each with a line feed. `native` are the batch's own bytes. */
+export function encodeLines(
+  batch: RecordBatch,
+  format: Format,
+): { readonly bytes: Buffer; readonly ends: Uint32Array } {
+  const mapper = mapperFor(format);
+  if (mapper === null) return batch;
+  const texts: Buffer[] = [];
+  const ends = new Uint32Array(batch.count);
+  let size = 0;
+  let start = 0;
+  for (let i = 0; i < batch.count; i++) {
+    const end = batch.ends[i]!;
+    const text = Buffer.from(`${JSON.stringify(mapper(parseRecord(batch.bytes.subarray(start, end - 1))))}\n`);
+    texts.push(text);
+    ends[i] = size += text.length;
+    start = end;
+  }
+  return { bytes: Buffer.concat(texts, size), ends };
+}
+
+/** The lines as one JSON array. */
+export function jsonArray({ bytes, ends }: { readonly bytes: Buffer; readonly ends: Uint32Array }): Buffer {
+  const array = Buffer.allocUnsafe(bytes.length + 1);
+  array[0] = 0x5b;
+  bytes.copy(array, 1);
+  for (const end of ends) array[end] = 0x2c;
+  array[array.length - 1] = 0x5d;
+  return array;
+}
