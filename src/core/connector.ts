@@ -18,12 +18,21 @@ export interface CheckReport {
 export interface ResumePoint {
   /** The `source` object of the last record of the stream in the ledger (it has `seq`), or null when there is none. */
   readonly last: Readonly<Record<string, unknown>> | null;
+  /** The kind of that record, `change` or `schema`; null without one. */
+  readonly lastKind: string | null;
   /** The position up to which nothing was pending, from the position file, or null. */
   readonly position: Position | null;
   /** What the connector asked to be kept beside the position (system identifier, timeline, …), or null. */
   readonly state: Readonly<Record<string, unknown>> | null;
-  /** Definitions of tables known so far: the last `schema` record's `after` by object name, from the ledger. */
-  readonly schemas: ReadonlyMap<string, unknown>;
+  /** `details` of the last `capture` start record since the position file was written, or null. */
+  readonly started: Readonly<Record<string, unknown>> | null;
+  /** The position file is newer than the ledger: an old copy of the ledger was put back, so records are missing. */
+  readonly ledgerBehind: boolean;
+  /**
+   * `schema` records of this source in the ledger since the position file was written, oldest first: they are newer than
+   * what `state` says, or all there is.
+   */
+  readonly schemas: readonly { readonly object: Readonly<Record<string, unknown>>; readonly after: unknown }[];
 }
 
 /** What every connector is given. It makes no other use of the outside world. */
@@ -35,9 +44,8 @@ export interface SourceHost {
   readonly actors: ActorStage;
   /** Milliseconds since 1970. */
   now(): number;
-  /** Keeps `state` with the next write of the position file; durable when that position is confirmed. */
+  /** Keeps `state`, written before the next write of the position file. Call it only when it changed. */
   remember(state: Readonly<Record<string, unknown>>): void;
-  /** True when the last run ended by `drain`, false when the process was killed or the machine stopped. */
   readonly metrics: SourceMetrics;
 }
 
@@ -58,8 +66,22 @@ export interface SourceStream {
    * received has been written) or the source fails (then it rejects with an AuditError whose `retry` says what helps).
    */
   run(signal: AbortSignal): Promise<void>;
-  /** Tells the source that everything up to `position` is durable. Called only after the ledger's fsync; monotone, cheap. */
-  confirm(position: Position): void;
+  /**
+   * Tells the source that everything up to `position` is durable: in the ledger, or (`saved`) in the position file too.
+   * Called only after the fsync; monotone, cheap.
+   */
+  confirm(position: Position, saved: boolean): void;
+  /** What was read since the stream was opened; for `capture` progress records. */
+  progress(): StreamProgress;
+}
+
+export interface StreamProgress {
+  /** Where the stream stands: everything before it was seen. Null until something was. */
+  readonly position: string | null;
+  readonly changes: number;
+  readonly transactions: number;
+  /** Changes by table (`schema.table`) or collection (`database.collection`). */
+  readonly tables: Readonly<Record<string, number>>;
 }
 
 /**

@@ -29,5 +29,7 @@ export interface LedgerBatch extends RecordBatch {
 export interface LedgerReader {
   /** Index one past the last durable record. */
   readonly end: number;
+  /** Index of the oldest record kept; 0 unless retention removed older ones. */
+  readonly start: number;
   read(from: LedgerCursor, options?: ReadOptions): AsyncIterable<LedgerBatch>;
 }

@@ -31,6 +31,8 @@ export interface SourceOutput {
   /** True when so much waits for the disk that the source should stop sending until `drained()` resolves. */
   readonly full: boolean;
   drained(): Promise<void>;
+  /** Resolves when everything written so far is durable, and what was reached by it is saved and confirmed. */
+  settled(): Promise<void>;
   /**
    * Writes a record that is not a change of the stream: gap, capture, schema seen outside of the stream. Its id is
    * made from its kind and place in the ledger, it carries no `source.seq` and plays no part in resuming.

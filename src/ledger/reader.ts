@@ -62,6 +62,10 @@ export class SegmentReader implements LedgerReader {
     return this.#tail.end?.next ?? scanEnd(this.#segments);
   }
 
+  get start(): number {
+    return listSegments(this.#segments)[0]?.first ?? 0;
+  }
+
   async *read(from: LedgerCursor, options: ReadOptions = {}): AsyncGenerator<LedgerBatch> {
     let cursor = from;
     const stop = options.to ?? Number.MAX_SAFE_INTEGER;

@@ -112,19 +112,19 @@ export class ByteWriter {
       let pos = this.pos;
       for (; at < stop; at++) {
         const byte = source[at]!;
-        const escape = ESCAPE[byte]!;
-        if (escape === 0) {
+        const code = ESCAPE[byte]!;
+        if (code === 0) {
           out[pos++] = byte;
         } else {
           out[pos++] = BACKSLASH;
-          if (escape === 1) {
+          if (code === 1) {
             out[pos++] = 0x75;
             out[pos++] = 48;
             out[pos++] = 48;
             out[pos++] = HEX[byte >> 4]!;
             out[pos++] = HEX[byte & 15]!;
           } else {
-            out[pos++] = escape;
+            out[pos++] = code;
           }
         }
       }

@@ -29,11 +29,9 @@ export const ASSURANCES = ['verified', 'claimed', 'inferred', 'none'] as const;
 
 export const sourceSchema = z
   .looseObject({
-    name: z
-      .string()
-      .meta({
-        description: 'The source’s name in the configuration; `changetrail` for records about the ledger itself.',
-      }),
+    name: z.string().meta({
+      description: 'The source’s name in the configuration; `changetrail` for records about the ledger itself.',
+    }),
     engine: z.enum(['postgres', 'mongodb', 'changetrail']),
     database: z.string().optional(),
     lsn: z.string().optional().meta({ description: 'PostgreSQL: LSN of the transaction’s commit.' }),

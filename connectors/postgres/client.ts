@@ -1,0 +1,150 @@
+import pg from 'pg';
+import { AuditError } from '../../src/errors/audit-error.ts';
+import { postgresError } from './errors.ts';
+
+/**
+ * Settings that decide how values are written as text; pinned, because a record must not depend on a role's or a database's
+ * defaults. `lc_monetary` is for money.
+ */
+const PINNED =
+  '-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=1 -c timezone=UTC -c bytea_output=hex -c lc_monetary=C';
+
+const CONNECT_TIMEOUT_MS = 10_000;
+
+/** The settings of a connection as `pg` takes them. @throws AUD_PG_URL when no database is named. */
+export function clientConfig(url: string, name: string): pg.ClientConfig {
+  let database: string | null | undefined;
+  let options: string | undefined;
+  try {
+    const client = new pg.Client({ connectionString: url });
+    database = /^[a-z]+:/.test(url) && !hasDatabase(url) ? undefined : client.database;
+    options = (client as unknown as { connectionParameters: { options?: string } }).connectionParameters.options;
+  } catch (cause) {
+    throw new AuditError('AUD_PG_URL', {
+      message: `The url of source ${name} is not a connection URL.`,
+      action: URL_FORM,
+      cause,
+    });
+  }
+  if (!database) {
+    throw new AuditError('AUD_PG_URL', { message: `The url of source ${name} names no database.`, action: URL_FORM });
+  }
+  return {
+    connectionString: url,
+    application_name: `changetrail ${name}`,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+    options: options ? `${options} ${PINNED}` : PINNED,
+  };
+}
+
+const URL_FORM = 'Give a URL of the form postgres://user:password@host:5432/database.';
+
+/** `pg` falls back to the user's name as database; for an audit trail that guess is refused. */
+function hasDatabase(url: string): boolean {
+  try {
+    const parsed = new URL(url);
+    return parsed.pathname.length > 1 || parsed.searchParams.has('dbname') || parsed.searchParams.has('host');
+  } catch {
+    return true;
+  }
+}
+
+/** One ordinary connection for control queries, with errors of the project. */
+export class ControlClient {
+  readonly #client: pg.Client;
+  readonly #name: string;
+  #lost: unknown = null;
+
+  private constructor(client: pg.Client, name: string) {
+    this.#client = client;
+    this.#name = name;
+    client.on('error', (error) => {
+      this.#lost = error;
+    });
+  }
+
+  /** @throws AUD_PG_CONNECT, AUD_PG_AUTH */
+  static async connect(url: string, name: string): Promise<ControlClient> {
+    const client = new pg.Client(clientConfig(url, name));
+    const control = new ControlClient(client, name);
+    try {
+      await client.connect();
+    } catch (cause) {
+      await client.end().catch(() => undefined);
+      throw postgresError(cause, name);
+    }
+    return control;
+  }
+
+  /** @throws AUD_PG_SERVER and friends; never the values of a statement. */
+  async query<Row>(sql: string, values: readonly unknown[] = []): Promise<Row[]> {
+    if (this.#lost !== null) throw postgresError(this.#lost, this.#name);
+    try {
+      const result = await this.#client.query(sql, values as unknown[]);
+      return result.rows as Row[];
+    } catch (cause) {
+      throw postgresError(cause, this.#name);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#client.end().catch(() => undefined);
+  }
+}
+
+/** Answers of IDENTIFY_SYSTEM: which cluster and which line of its history this is. */
+export interface SystemIdentity {
+  readonly systemId: string;
+  readonly timeline: number;
+  /** LSNs at which earlier timelines ended, by timeline. */
+  readonly history: ReadonlyMap<number, string>;
+}
+
+/**
+ * Asks over a replication connection, because that needs no right beyond REPLICATION.
+ * @see https://www.postgresql.org/docs/current/protocol-replication.html
+ */
+export async function identifySystem(url: string, name: string): Promise<SystemIdentity> {
+  const config = { ...clientConfig(url, name), replication: 'database' };
+  const client = new pg.Client(config as pg.ClientConfig);
+  client.on('error', () => undefined);
+  try {
+    await client.connect();
+    const { rows } = await client.query('IDENTIFY_SYSTEM');
+    const row = rows[0] as { systemid: string; timeline: number };
+    const timeline = Number(row.timeline);
+    const history = timeline > 1 ? await timelineHistory(client, timeline) : new Map<number, string>();
+    return { systemId: String(row.systemid), timeline, history };
+  } catch (cause) {
+    throw postgresError(cause, name);
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
+
+/** Lines `timeline<TAB>lsn<TAB>reason` of the history file. */
+async function timelineHistory(client: pg.Client, timeline: number): Promise<Map<number, string>> {
+  const { rows } = await client.query(`TIMELINE_HISTORY ${timeline}`);
+  const content = (rows[0] as { content?: unknown } | undefined)?.content;
+  const text = Buffer.isBuffer(content) ? content.toString('utf8') : decodeBytea(String(content ?? ''));
+  const history = new Map<number, string>();
+  for (const line of text.split('\n')) {
+    const match = /^(\d+)\s+([0-9A-F]+\/[0-9A-F]+)/i.exec(line);
+    if (match !== null) history.set(Number(match[1]), match[2]!);
+  }
+  return history;
+}
+
+function decodeBytea(text: string): string {
+  return text.startsWith('\\x') ? Buffer.from(text.slice(2), 'hex').toString('utf8') : text;
+}
+
+/** An identifier as SQL takes it. */
+export function quoteIdent(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+export function quoteLiteral(text: string): string {
+  return pg.escapeLiteral(text);
+}

@@ -1,0 +1,402 @@
+// A PostgreSQL source: what has to be there, where to start, and the stream that follows.
+import type { CheckReport, Connector, ResumePoint, SourceHost, SourceStream } from '../../src/core/connector.ts';
+import { AuditError, messageOf } from '../../src/errors/audit-error.ts';
+import { isoMillis, transactionFragments } from '../../src/record/envelope.ts';
+import { checkPostgres } from './check.ts';
+import { ControlClient, clientConfig, identifySystem } from './client.ts';
+import { type Continuity, decideContinuity, type SourceState } from './continuity.ts';
+import { type Held, PgoutputDecoder } from './decode/pgoutput.ts';
+import { compileRelation, type RelationMessage, tableDefinition } from './decode/relation.ts';
+import { describeRelation } from './describe.ts';
+import { formatLsn, maxLsn, parseLsn } from './lsn.ts';
+import { type PostgresOptions, type ResolvedPostgres, resolvePostgres } from './options.ts';
+import { tableMatcher } from './patterns.ts';
+import { readServerFacts, requireCapable } from './preflight.ts';
+import { KnownTables, schemaChange } from './schema-changes.ts';
+import { writeSchemaRecord } from './schema-record.ts';
+import { applyStatements, dropSlotStatement, slotStatement } from './setup.ts';
+import { checkSlotIsOurs, createSlot, readSlot, type SlotState } from './slot.ts';
+import { PostgresStream } from './stream.ts';
+import { TypeCatalog } from './types.ts';
+import {
+  attach,
+  currentLsn,
+  lookAround,
+  publicationLost,
+  type Surroundings,
+  type WatchContext,
+  watchOnce,
+} from './watch.ts';
+
+export function createPostgresConnector(options: PostgresOptions, host: SourceHost): Connector {
+  return new PostgresConnector(resolvePostgres(host.name, options), host);
+}
+
+class PostgresConnector implements Connector {
+  readonly #options: ResolvedPostgres;
+  readonly #host: SourceHost;
+  #control: ControlClient | null = null;
+  #warnedPatterns = false;
+
+  constructor(options: ResolvedPostgres, host: SourceHost) {
+    this.#options = options;
+    this.#host = host;
+    // Bad settings are said before anything is connected.
+    clientConfig(options.url, options.name);
+  }
+
+  async check(): Promise<CheckReport> {
+    return checkPostgres(this.#options);
+  }
+
+  async plan(): Promise<readonly string[]> {
+    const client = await ControlClient.connect(this.#options.url, this.#options.name);
+    try {
+      const facts = await readServerFacts(client);
+      const matcher = tableMatcher(this.#options.tables);
+      const around = await lookAround(client, { options: this.#options, facts, matcher });
+      const slot = await readSlot(client, this.#options.slot);
+      return [...around.plan.statements, ...(slot === null ? [slotStatement(this.#options.slot)] : [])];
+    } finally {
+      await client.close();
+    }
+  }
+
+  async open(resume: ResumePoint, signal: AbortSignal): Promise<SourceStream> {
+    const { url, name } = this.#options;
+    await this.close();
+    const client = await ControlClient.connect(url, name);
+    this.#control = client;
+    const abort = () => void client.close();
+    signal.addEventListener('abort', abort, { once: true });
+    try {
+      return await this.#open(client, resume);
+    } finally {
+      signal.removeEventListener('abort', abort);
+    }
+  }
+
+  async #open(client: ControlClient, resume: ResumePoint): Promise<SourceStream> {
+    const options = this.#options;
+    const { log } = this.#host;
+    const facts = await readServerFacts(client);
+    requireCapable(facts, options.name);
+    const identity = await identifySystem(options.url, options.name);
+    const known = KnownTables.restore(resume.state?.['tables'], resume.schemas);
+    const matcher = tableMatcher(options.tables);
+    const context: WatchContext = {
+      options,
+      facts,
+      matcher,
+      types: new TypeCatalog(),
+      known,
+      output: this.#host.output,
+      log,
+      remember: () => this.#remember(state, known),
+    };
+    const around = await lookAround(client, context);
+    this.#warnOfPatterns(around);
+    const slot = await readSlot(client, options.slot);
+    if (slot !== null) checkSlotIsOurs(slot, options.slot, facts.database);
+    if (slot?.activePid != null) throw slotInUse(options, slot.activePid);
+    const before = standsAt(resume);
+    const kept = sourceState(resume.state) ?? startedState(resume.started);
+    const continuity = decideContinuity({
+      stands: before.stands,
+      state: kept,
+      identity,
+      serverEnd: facts.end,
+      slot,
+      publicationLost: !around.mainExists && before.stands !== null,
+      ledgerBehind: resume.ledgerBehind,
+    });
+    this.#requireAllowed(around, slot, continuity);
+    const from = await this.#setUp(client, around, slot, continuity);
+    const state: SourceState = {
+      systemId: identity.systemId,
+      timeline: identity.timeline,
+      lineage: (kept?.lineage ?? 1) + (continuity.newLineage ? 1 : 0),
+    };
+    this.#recordGap(continuity, from, facts.database);
+    this.#remember(state, known);
+    const start = continuity.newLineage || continuity.gap !== null ? from : (maxLsn(before.stands, from) ?? from);
+    this.#recordStart(context, state, before.stands, start, around);
+    await attach(
+      client,
+      around.selection.wanted,
+      continuity.newSlot ? formatLsn(from) : await currentLsn(client),
+      context,
+    );
+    // Only a start that does not follow the ledger's last record: there the position says what the record cannot.
+    if (before.stands === null || continuity.gap !== null) this.#host.output.idle(formatLsn(start));
+    return this.#stream(context, state, start, {
+      held: continuity.newLineage ? { lsn: 0n, seq: -1 } : before.held,
+      publications: (await lookAround(client, context)).publications,
+    });
+  }
+
+  /** Without `setup: auto` nothing is created: the SQL is said, with exit 2 on a first start and 3 when history is lost. */
+  #requireAllowed(around: Surroundings, slot: SlotState | null, continuity: Continuity): void {
+    const options = this.#options;
+    if (options.setup === 'auto') return;
+    const needsSlot = slot === null || slot.lost !== null;
+    if (continuity.gap !== null && continuity.newSlot) {
+      if (!around.mainExists) throw publicationLost(options, around.plan);
+      const statements = [...(slot === null ? [] : [dropSlotStatement(options.slot)]), slotStatement(options.slot)];
+      throw new AuditError('AUD_PG_SLOT_LOST', {
+        message: `The slot ${options.slot} of source ${options.name} is ${slot === null ? 'gone' : `not usable any more (${slot.lost ?? 'publication lost'})`}.`,
+        action: `Run: ${statements.join('; ')};  or set setup: auto. The changes in between are lost; a gap record will say so.`,
+      });
+    }
+    if (around.mainExists && around.plan.added.length === 0 && !needsSlot) return;
+    const statements = [...around.plan.statements, ...(needsSlot ? [slotStatement(options.slot)] : [])];
+    throw new AuditError('AUD_PG_SETUP', {
+      message: `Source ${options.name} is not set up, and setup: manual does not allow to do it.`,
+      action: `Run this SQL as the tables' owner, or set setup: auto:\n\n  ${statements.join(';\n  ')};\n`,
+      data: { statements },
+    });
+  }
+
+  /** Does what is to be done and returns the position from which on the slot sees everything. */
+  async #setUp(
+    client: ControlClient,
+    around: Surroundings,
+    slot: SlotState | null,
+    continuity: Continuity,
+  ): Promise<bigint> {
+    const options = this.#options;
+    if (options.setup === 'auto' && around.plan.statements.length > 0) {
+      await applyStatements(client, around.plan.statements);
+      this.#host.log.info(
+        { event: 'publication_set_up', statements: around.plan.statements },
+        `Set up the publication ${options.publication}.`,
+      );
+    }
+    if (!continuity.newSlot) return slot?.confirmed ?? 0n;
+    if (slot !== null) await client.query(dropSlotStatement(options.slot));
+    this.#host.log.info(
+      { event: 'slot_creating', slot: options.slot },
+      `Creates the slot ${options.slot}; the server waits for running transactions to end.`,
+    );
+    return createSlot(client, options.slot);
+  }
+
+  #recordGap(continuity: Continuity, to: bigint, database: string): void {
+    const { gap } = continuity;
+    if (gap === null) return;
+    this.#host.output.control({
+      kind: 'gap',
+      action: 'gap',
+      source: { database },
+      outcome: 'unknown',
+      details: {
+        from: formatLsn(gap.from),
+        to: formatLsn(to),
+        cause: gap.cause,
+        ...(gap.detail === undefined ? {} : { detail: gap.detail }),
+        ...(continuity.newLineage ? { lineage_reset: true } : {}),
+      },
+    });
+    this.#host.log.error(
+      { event: 'gap', cause: gap.cause, from: formatLsn(gap.from), to: formatLsn(to) },
+      `Changes between ${formatLsn(gap.from)} and ${formatLsn(to)} are not in the trail (${gap.cause}); a gap record says so.`,
+    );
+  }
+
+  #recordStart(
+    context: WatchContext,
+    state: SourceState,
+    previous: bigint | null,
+    from: bigint,
+    around: Surroundings,
+  ): void {
+    const { options, facts } = context;
+    this.#host.output.control({
+      kind: 'capture',
+      action: 'start',
+      source: { database: facts.database, lsn: formatLsn(from) },
+      details: {
+        from: formatLsn(from),
+        previous: previous === null ? null : formatLsn(previous),
+        server_version: facts.version,
+        system_id: state.systemId,
+        timeline: state.timeline,
+        lineage: state.lineage,
+        slot: options.slot,
+        publication: options.publication,
+        tables: around.selection.wanted.length,
+        ...(around.selection.unlogged.length === 0
+          ? {}
+          : { unlogged: around.selection.unlogged.map((t) => `${t.schema}.${t.table}`) }),
+      },
+    });
+  }
+
+  #remember(state: SourceState, known: KnownTables): void {
+    this.#host.remember({ ...state, tables: known.toJSON() });
+  }
+
+  #warnOfPatterns(around: Surroundings): void {
+    const { unusedPatterns, wanted, unlogged } = around.selection;
+    if (this.#warnedPatterns) return;
+    this.#warnedPatterns = true;
+    for (const pattern of unusedPatterns) {
+      this.#host.log.warn(
+        {
+          event: 'pattern_unused',
+          pattern,
+          action: `Tables that are captured: ${
+            wanted
+              .map((t) => `${t.schema}.${t.table}`)
+              .slice(0, 20)
+              .join(', ') || 'none'
+          }.`,
+        },
+        `The pattern ${pattern} matches no table.`,
+      );
+    }
+    for (const table of unlogged) {
+      this.#host.log.warn(
+        { event: 'table_unlogged' },
+        `${table.schema}.${table.table} is unlogged: its changes are not in the log and cannot be captured.`,
+      );
+    }
+  }
+
+  #stream(
+    context: WatchContext,
+    state: SourceState,
+    from: bigint,
+    start: { held: Held; publications: readonly string[] },
+  ): SourceStream {
+    const { options, facts, known } = context;
+    const host = this.#host;
+    const idPrefix = state.lineage === 1 ? options.name : `${options.name}@${state.lineage}`;
+    const source = { name: options.name, engine: 'postgres', database: facts.database };
+    const decoder = new PgoutputDecoder({
+      output: host.output,
+      actors: host.actors,
+      idPrefix,
+      source,
+      held: start.held,
+      checkUtf8: facts.encoding === 'SQL_ASCII',
+      now: host.now,
+    });
+    const describe = async (message: RelationMessage) => {
+      const details = await describeRelation(await this.#controlClient(), context.types, message);
+      decoder.setRelation(compileRelation(message, details, host.actors.rowRule(message.schema, message.table)));
+      const after = { schema: message.schema, table: message.table, definition: tableDefinition(message, details) };
+      const change = schemaChange(known.get(message.oid), after);
+      if (change === null) return;
+      known.set(after);
+      const place = decoder.place;
+      if (place !== null && !place.held) {
+        const lsn = formatLsn(place.lsn);
+        const fragments = transactionFragments({
+          id: `${idPrefix}:${lsn}`,
+          kind: 'schema',
+          time: place.time,
+          captured: isoMillis(host.now()),
+          source: { ...source, lsn, tx: place.tx },
+        });
+        writeSchemaRecord(host.output, fragments, place.seq, message.oid, change, after);
+      }
+      context.remember();
+    };
+    return new PostgresStream({
+      name: options.name,
+      client: clientConfig(options.url, options.name),
+      slot: options.slot,
+      publications: start.publications,
+      from,
+      decoder,
+      output: host.output,
+      metrics: host.metrics,
+      describe,
+      watch: (signal) => this.#watch(context, signal),
+      now: host.now,
+    });
+  }
+
+  /** Looks again and again until the signal aborts; a lost control connection is made anew. */
+  async #watch(context: WatchContext, signal: AbortSignal): Promise<void> {
+    const warned = new Set<string>();
+    while (!signal.aborted) {
+      await sleep(context.options.check_interval * 1000, signal);
+      if (signal.aborted) return;
+      try {
+        await watchOnce(await this.#controlClient(), context, warned);
+      } catch (error) {
+        if (signal.aborted) return;
+        const code = error instanceof AuditError ? error.code : null;
+        if (code === 'AUD_PG_PUBLICATION_LOST' || code === 'AUD_PG_SLOT_LOST') throw error;
+        // The stream itself tells when the server is gone; a look that failed is only made again.
+        context.log.warn(
+          { event: 'watch_failed', code },
+          `Could not look at the tables of ${context.options.name}: ${messageOf(error)}`,
+        );
+        await this.close();
+      }
+    }
+  }
+
+  async #controlClient(): Promise<ControlClient> {
+    this.#control ??= await ControlClient.connect(this.#options.url, this.#options.name);
+    return this.#control;
+  }
+
+  async close(): Promise<void> {
+    const control = this.#control;
+    this.#control = null;
+    await control?.close();
+  }
+}
+
+function slotInUse(options: ResolvedPostgres, pid: number): AuditError {
+  return new AuditError('AUD_PG_SLOT_IN_USE', {
+    message: `The slot ${options.slot} of source ${options.name} is read by another client (server process ${pid}).`,
+    action: `Stop that client, or run: select pg_terminate_backend(${pid});  It is tried again.`,
+    retry: 'after_operator',
+    data: { pid },
+  });
+}
+
+/** Up to where the ledger is complete, and what to drop when the server sends it again. */
+function standsAt(resume: ResumePoint): { stands: bigint | null; held: Held } {
+  const position = resume.position === null ? null : resume.position.split(' ').map(parseLsn);
+  const commit = typeof resume.last?.['lsn'] === 'string' ? parseLsn(resume.last['lsn']) : null;
+  const end = position === null ? null : (position[1] ?? position[0]!);
+  if (commit === null || (end !== null && end > commit)) {
+    return { stands: end, held: { lsn: end ?? 0n, seq: -1 } };
+  }
+  // The last record may be of a transaction that was cut short: it is sent again, and what is held of it dropped.
+  const seq = Number(resume.last?.['seq'] ?? 0);
+  return { stands: commit, held: { lsn: commit, seq: resume.lastKind === 'schema' ? seq - 1 : seq } };
+}
+
+function sourceState(state: ResumePoint['state']): SourceState | null {
+  if (state === null || typeof state['systemId'] !== 'string') return null;
+  return { systemId: state['systemId'], timeline: Number(state['timeline']), lineage: Number(state['lineage'] ?? 1) };
+}
+
+/** The same from the ledger's last start record, where the state file is lost. */
+function startedState(started: ResumePoint['started']): SourceState | null {
+  if (started === null || typeof started['system_id'] !== 'string') return null;
+  return {
+    systemId: started['system_id'],
+    timeline: Number(started['timeline']),
+    lineage: Number(started['lineage'] ?? 1),
+  };
+}
+
+function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener('abort', done, { once: true });
+  });
+}

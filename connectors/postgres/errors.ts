@@ -1,0 +1,89 @@
+import { AuditError, messageOf, type Retry, systemCode } from '../../src/errors/audit-error.ts';
+import type { ErrorCode } from '../../src/errors/codes.ts';
+
+interface Mapping {
+  readonly code: ErrorCode;
+  readonly retry: Retry;
+  readonly action: string;
+}
+
+const AUTH: Mapping = {
+  code: 'AUD_PG_AUTH',
+  retry: 'after_operator',
+  action: 'Correct the user or password of this source.',
+};
+const CONNECT: Mapping = {
+  code: 'AUD_PG_CONNECT',
+  retry: 'soon',
+  action: 'It is tried again; look at the server and the network if it lasts.',
+};
+
+/** SQLSTATEs that say more than "the server answered with an error". @see https://www.postgresql.org/docs/current/errcodes-appendix.html */
+const STATES: Readonly<Record<string, Mapping>> = {
+  '28P01': AUTH,
+  '28000': AUTH,
+  '3D000': { code: 'AUD_PG_URL', retry: 'never', action: 'Name an existing database in the url.' },
+  '42501': {
+    code: 'AUD_PG_RIGHTS',
+    retry: 'after_operator',
+    action: 'Grant the right, for example: alter role <user> replication;',
+  },
+  '55006': {
+    code: 'AUD_PG_SLOT_IN_USE',
+    retry: 'after_operator',
+    action: 'Stop the other reader of the slot; it is tried again.',
+  },
+  '57P01': CONNECT,
+  '57P02': CONNECT,
+  '57P03': CONNECT,
+  '53300': { code: 'AUD_PG_CONNECT', retry: 'soon', action: 'Raise max_connections or max_wal_senders.' },
+};
+
+/** What `pg` and Node say when there is no connection (any more). */
+const NETWORK = /^(E[A-Z]+|ERR_SSL.*|CERT_.*|DEPTH_ZERO.*|UNABLE_.*|SELF_SIGNED.*)$/;
+
+/** Whatever `pg` throws as an error of the project: the server's words, no statement and no value. */
+export function postgresError(cause: unknown, source: string): AuditError {
+  if (cause instanceof AuditError) return cause;
+  const state = systemCode(cause);
+  const mapping = (state === undefined ? undefined : STATES[state]) ?? byText(cause, state);
+  return new AuditError(mapping.code, {
+    message: `${describe(mapping.code, source)}: ${messageOf(cause)}${/[.!?]$/.test(messageOf(cause)) ? '' : '.'}`,
+    action: mapping.action,
+    retry: mapping.retry,
+    cause,
+    data: state === undefined ? {} : { sqlstate: state },
+  });
+}
+
+function byText(cause: unknown, state: string | undefined): Mapping {
+  const text = messageOf(cause);
+  if (state !== undefined && /^[0-9A-Z]{5}$/.test(state) && !state.startsWith('08')) {
+    return { code: 'AUD_PG_SERVER', retry: 'soon', action: 'It is tried again; see the server’s message if it lasts.' };
+  }
+  if (/SASL|password/i.test(text) && !/terminated/i.test(text)) return AUTH;
+  if (/does not support SSL|certificate/i.test(text)) {
+    return {
+      code: 'AUD_PG_CONNECT',
+      retry: 'after_operator',
+      action: 'Set sslmode in the url to what the server offers.',
+    };
+  }
+  if (state === undefined || NETWORK.test(state) || state.startsWith('08')) return CONNECT;
+  return { code: 'AUD_PG_SERVER', retry: 'soon', action: 'It is tried again.' };
+}
+
+function describe(code: ErrorCode, source: string): string {
+  switch (code) {
+    case 'AUD_PG_AUTH':
+      return `PostgreSQL refuses the user of source ${source}`;
+    case 'AUD_PG_CONNECT':
+      return `No connection to PostgreSQL for source ${source}`;
+    case 'AUD_PG_SLOT_IN_USE':
+      return `The slot of source ${source} is in use`;
+    case 'AUD_PG_URL':
+      return `The url of source ${source} is wrong`;
+    default:
+      return `PostgreSQL refused a command for source ${source}`;
+  }
+}

@@ -1,0 +1,170 @@
+// What would have to be done to the source, as exact SQL, and the doing of it.
+import { type ControlClient, quoteIdent, quoteLiteral } from './client.ts';
+import type { ResolvedPostgres } from './options.ts';
+import type { WantedTable } from './tables.ts';
+
+export interface PublicationState {
+  readonly name: string;
+  readonly allTables: boolean;
+  readonly viaRoot: boolean;
+  /** Publishes INSERT, UPDATE, DELETE and TRUNCATE. */
+  readonly complete: boolean;
+  /** OIDs of the tables named in it. */
+  readonly tables: ReadonlySet<number>;
+}
+
+const PUBLICATION_SQL = `
+select p.pubname as name, p.puballtables as all_tables, p.pubviaroot as via_root,
+  p.pubinsert and p.pubupdate and p.pubdelete and p.pubtruncate as complete,
+  coalesce((select array_agg(r.prrelid::int8::text) from pg_catalog.pg_publication_rel r where r.prpubid = p.oid), '{}') as tables
+from pg_catalog.pg_publication p where p.pubname = any($1::name[])`;
+
+export async function readPublications(
+  client: ControlClient,
+  names: readonly string[],
+): Promise<Map<string, PublicationState>> {
+  const rows = await client.query<{
+    name: string;
+    all_tables: boolean;
+    via_root: boolean;
+    complete: boolean;
+    tables: string[];
+  }>(PUBLICATION_SQL, [names]);
+  return new Map(
+    rows.map((row) => [
+      row.name,
+      {
+        name: row.name,
+        allTables: row.all_tables,
+        viaRoot: row.via_root,
+        complete: row.complete,
+        tables: new Set(row.tables.map(Number)),
+      },
+    ]),
+  );
+}
+
+/** What is to be done, in order, and what it means for the tables. */
+export interface SetupPlan {
+  readonly statements: readonly string[];
+  readonly added: readonly WantedTable[];
+  /** OIDs that leave the publications. */
+  readonly removed: readonly number[];
+  /** True when a publication does not exist at all. */
+  readonly creates: boolean;
+}
+
+export interface PlanInput {
+  readonly options: ResolvedPostgres;
+  readonly serverMajor: number;
+  readonly wanted: readonly WantedTable[];
+  readonly publications: ReadonlyMap<string, PublicationState>;
+  /** OID of every table in the database: one that is gone needs no statement. */
+  readonly existing: ReadonlySet<number>;
+  /** Names of tables by OID, for those that leave. */
+  readonly nameOf: (oid: number) => { schema: string; table: string } | undefined;
+}
+
+/**
+ * The difference between the publications as they are and as the patterns want them. Never FOR ALL TABLES: that would take
+ * away the choice, and make every later table without a key fail its writers.
+ */
+export function planPublications(input: PlanInput): SetupPlan {
+  const { options, wanted, publications } = input;
+  const main = publications.get(options.publication);
+  const second = publications.get(options.insertPublication);
+  const statements: string[] = [];
+  for (const table of wanted) {
+    if (table.makeFull) statements.push(`alter table ${qualified(table)} replica identity full`);
+  }
+  const safe = wanted.filter((table) => table.allChanges);
+  const limited = wanted.filter((table) => !table.allChanges);
+  const one = publication(input, options.publication, main, safe, '');
+  const two =
+    limited.length > 0 || second !== undefined
+      ? publication(input, options.insertPublication, second, limited, `publish = 'insert, truncate', `)
+      : NOTHING;
+  // A table that moves is taken out of the one that makes its writes fail before anything else.
+  statements.push(...one.drops, ...two.drops, ...one.adds, ...two.adds);
+  const published = new Set([...(main?.tables ?? []), ...(second?.tables ?? [])]);
+  const wantedOids = new Set(wanted.map((table) => table.oid));
+  return {
+    statements,
+    added: main?.allTables === true ? [] : wanted.filter((table) => !published.has(table.oid)),
+    removed: main?.allTables === true ? [] : [...published].filter((oid) => !wantedOids.has(oid)),
+    creates: main === undefined,
+  };
+}
+
+interface Statements {
+  readonly adds: readonly string[];
+  readonly drops: readonly string[];
+}
+
+const NOTHING: Statements = { adds: [], drops: [] };
+
+function publication(
+  input: PlanInput,
+  name: string,
+  state: PublicationState | undefined,
+  tables: readonly WantedTable[],
+  publish: string,
+): Statements {
+  const viaRoot = input.options.partitions === 'root';
+  if (state === undefined) {
+    const list = tables.length === 0 ? '' : ` for table ${tables.map(qualified).join(', ')}`;
+    const generated = input.serverMajor >= 18 ? ', publish_generated_columns = stored' : '';
+    return {
+      adds: [
+        `create publication ${quoteIdent(name)}${list} with (${publish}publish_via_partition_root = ${viaRoot}${generated})`,
+      ],
+      drops: [],
+    };
+  }
+  if (state.allTables) return NOTHING;
+  const adds = tables.filter((table) => !state.tables.has(table.oid));
+  const keep = new Set(tables.map((table) => table.oid));
+  const drops = [...state.tables].filter((oid) => !keep.has(oid) && input.existing.has(oid));
+  const statements: string[] = [];
+  if (state.viaRoot !== viaRoot) {
+    statements.push(`alter publication ${quoteIdent(name)} set (publish_via_partition_root = ${viaRoot})`);
+  }
+  if (adds.length > 0)
+    statements.push(`alter publication ${quoteIdent(name)} add table ${adds.map(qualified).join(', ')}`);
+  return {
+    adds: statements,
+    drops: drops.flatMap((oid) => {
+      const table = input.nameOf(oid);
+      return table === undefined ? [] : [`alter publication ${quoteIdent(name)} drop table ${qualified(table)}`];
+    }),
+  };
+}
+
+export function slotStatement(slot: string): string {
+  return `select pg_create_logical_replication_slot(${quoteLiteral(slot)}, 'pgoutput')`;
+}
+
+export function dropSlotStatement(slot: string): string {
+  return `select pg_drop_replication_slot(${quoteLiteral(slot)})`;
+}
+
+export function qualified(table: { readonly schema: string; readonly table: string }): string {
+  return `${quoteIdent(table.schema)}.${quoteIdent(table.table)}`;
+}
+
+/** No lock is waited for longer than this, so that nobody queues behind us. */
+const LOCK_TIMEOUT = "set local lock_timeout = '3s'";
+
+/** Runs the statements in one transaction: all or none. @throws AUD_PG_RIGHTS, AUD_PG_SERVER */
+export async function applyStatements(client: ControlClient, statements: readonly string[]): Promise<void> {
+  if (statements.length === 0) return;
+  await client.query('begin');
+  try {
+    await client.query(LOCK_TIMEOUT);
+    for (const statement of statements) await client.query(statement);
+    await client.query('commit');
+  } catch (error) {
+    await client.query('rollback').catch(() => undefined);
+    throw error;
+  }
+}

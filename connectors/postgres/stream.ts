@@ -1,0 +1,299 @@
+// The replication stream: from the server's messages to the decoder, from confirmations back to the server. Policy (what to do
+// when it ends) is the connector's and the pipeline's.
+import type { Socket } from 'node:net';
+import type pg from 'pg';
+import { LogicalReplicationService, PgoutputPlugin } from 'pg-logical-replication';
+import type { SourceMetrics, SourceStream, StreamProgress } from '../../src/core/connector.ts';
+import type { Position, SourceOutput } from '../../src/core/output.ts';
+import { AuditError } from '../../src/errors/audit-error.ts';
+import { quoteIdent } from './client.ts';
+import type { PgoutputDecoder } from './decode/pgoutput.ts';
+import type { RelationMessage } from './decode/relation.ts';
+import { postgresError } from './errors.ts';
+import { formatLsn, POSTGRES_EPOCH_MICROS, parseLsn } from './lsn.ts';
+
+/** Confirmations are gathered: each costs the server a wake-up, and now and then a write of its slot. */
+const CONFIRM_MS = 100;
+/** How often the server hears of us, also when there is nothing to confirm; well below any sensible wal_sender_timeout. */
+const STATUS_MS = 10_000;
+/** The server answers a status that asks for it; silence for this long means the connection is dead. */
+const SILENCE_MS = 60_000;
+/** How long a stop waits for the last records to become durable and be confirmed. */
+const SETTLE_MS = 5_000;
+const END_MS = 2_000;
+
+export interface StreamOptions {
+  readonly name: string;
+  readonly client: pg.ClientConfig;
+  readonly slot: string;
+  readonly publications: readonly string[];
+  /** Where to start; the server starts later when the slot stands later. */
+  readonly from: bigint;
+  readonly decoder: PgoutputDecoder;
+  readonly output: SourceOutput;
+  readonly metrics: SourceMetrics;
+  /** Looks a relation up and compiles it before the next message is decoded. */
+  describe(message: RelationMessage): Promise<void>;
+  /** Work beside the stream (looks at tables and slot); its failure ends the stream. */
+  watch(signal: AbortSignal): Promise<void>;
+  now(): number;
+}
+
+/** Hands the raw bytes of each message on; the package does connection, authentication, TLS and framing. */
+class RawPlugin extends PgoutputPlugin {
+  readonly #start: (client: pg.Client, lsn: string) => Promise<unknown>;
+  readonly #receive: (message: Buffer) => void;
+
+  constructor(start: (client: pg.Client, lsn: string) => Promise<unknown>, receive: (message: Buffer) => void) {
+    super({ protoVersion: 1, publicationNames: [] });
+    this.#start = start;
+    this.#receive = receive;
+  }
+
+  override async start(client: pg.Client, _slot: string, lsn: string): Promise<void> {
+    await this.#start(client, lsn);
+  }
+
+  override parse(message: Buffer): never {
+    this.#receive(message);
+    // Nothing of the package looks at what is returned; its own decoder would return an object a message.
+    return undefined as never;
+  }
+}
+
+/** What `pg` has below its types. */
+interface ReplicationConnection {
+  readonly stream: Socket;
+  sendCopyFromChunk(chunk: Buffer): void;
+}
+
+export class PostgresStream implements SourceStream {
+  readonly #options: StreamOptions;
+  readonly #service: LogicalReplicationService;
+  #connection: ReplicationConnection | null = null;
+  /** Messages that arrived while a relation is looked up. */
+  #held: Buffer[] | null = null;
+  #paused = false;
+  #stopping = false;
+  #confirmed: bigint;
+  #reached: bigint;
+  #receivedAt: number;
+  #confirmTimer: NodeJS.Timeout | null = null;
+  #finish!: (error: AuditError | null) => void;
+  readonly #finished: Promise<AuditError | null>;
+
+  constructor(options: StreamOptions) {
+    this.#options = options;
+    this.#confirmed = options.from;
+    this.#reached = options.from;
+    this.#receivedAt = options.now();
+    // auto and timeoutSeconds off: the package would acknowledge what was received, not what is durable.
+    this.#service = new LogicalReplicationService(
+      { ...options.client },
+      { acknowledge: { auto: false, timeoutSeconds: 0 } },
+    );
+    this.#finished = new Promise((resolve) => {
+      this.#finish = resolve;
+    });
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { name, watch } = this.#options;
+    const fail = (cause: unknown) => this.#finish(postgresError(cause, name));
+    const stop = () => this.#finish(null);
+    signal.addEventListener('abort', stop, { once: true });
+    if (signal.aborted) stop();
+    const ended = new AbortController();
+    const status = setInterval(() => this.#keepAlive(), STATUS_MS);
+    this.#service.on('error', fail);
+    this.#service.on('heartbeat', (lsn: string, _time: number, respond: boolean) => this.#heartbeat(lsn, respond));
+    this.#service
+      .subscribe(this.#plugin(), this.#options.slot, formatLsn(this.#options.from))
+      .then(() => fail(connectionEnded()), fail);
+    watch(ended.signal).catch(fail);
+    const error = await this.#finished;
+    this.#stopping = true;
+    ended.abort();
+    if (error === null) await this.#settle();
+    clearInterval(status);
+    signal.removeEventListener('abort', stop);
+    await this.#close();
+    if (error !== null) throw error;
+  }
+
+  confirm(position: Position, saved: boolean): void {
+    // Of a transaction the ledger tells the commit's LSN, the position file also where it ends.
+    const [commit, end] = position.split(' ');
+    const lsn = parseLsn(saved ? (end ?? commit!) : commit!);
+    if (lsn <= this.#confirmed) return;
+    this.#confirmed = lsn;
+    if (saved) this.#sendStatus(false);
+    else this.#confirmTimer ??= setTimeout(() => this.#sendStatus(false), CONFIRM_MS);
+  }
+
+  progress(): StreamProgress {
+    const { decoder } = this.#options;
+    const tables: Record<string, number> = {};
+    for (const relation of decoder.relations.values()) {
+      if (relation.count === 0) continue;
+      const table = `${relation.schema}.${relation.table}`;
+      tables[table] = (tables[table] ?? 0) + relation.count;
+    }
+    const reached = decoder.end > this.#reached ? decoder.end : this.#reached;
+    return { position: formatLsn(reached), changes: decoder.changes, transactions: decoder.transactions, tables };
+  }
+
+  #plugin(): RawPlugin {
+    const { slot, publications } = this.#options;
+    const start = (client: pg.Client, lsn: string) => {
+      this.#connection = (client as unknown as { connection: ReplicationConnection }).connection;
+      const names = publications.map(quoteIdent).join(',').replaceAll("'", "''");
+      // @see https://www.postgresql.org/docs/current/protocol-logical-replication.html
+      return client.query(
+        `START_REPLICATION SLOT ${quoteIdent(slot)} LOGICAL ${lsn} (proto_version '1', publication_names '${names}', messages 'true')`,
+      );
+    };
+    return new RawPlugin(start, (message) => this.#receive(message));
+  }
+
+  /** Called by the package in the socket's data event: nothing may be thrown from here. */
+  #receive(message: Buffer): void {
+    this.#receivedAt = this.#options.now();
+    if (this.#stopping) return;
+    // The package's buffer is used again for later messages, so what must wait is copied.
+    if (this.#held !== null) this.#held.push(Buffer.from(message));
+    else this.#decode(message);
+  }
+
+  #decode(message: Buffer): void {
+    try {
+      const relation = this.#options.decoder.decode(message);
+      if (relation !== null) this.#hold(relation);
+      if (this.#options.output.full) this.#waitForRoom();
+    } catch (error) {
+      this.#stopping = true;
+      this.#finish(postgresError(error, this.#options.name));
+    }
+  }
+
+  /** Stops decoding and reading until the relation is known, then goes on with what came meanwhile. */
+  #hold(relation: RelationMessage): void {
+    this.#held = [];
+    this.#pause();
+    this.#options.describe(relation).then(
+      () => {
+        const held = this.#held ?? [];
+        this.#held = null;
+        for (const [i, message] of held.entries()) {
+          if (this.#stopping) return;
+          this.#decode(message);
+          if (this.#held !== null) {
+            // Another relation: the rest waits for that one.
+            (this.#held as Buffer[]).push(...held.slice(i + 1));
+            return;
+          }
+        }
+        if (!this.#options.output.full) this.#resume();
+      },
+      (error) => this.#finish(postgresError(error, this.#options.name)),
+    );
+  }
+
+  /** Back-pressure: the server waits while the disk does. */
+  #waitForRoom(): void {
+    if (this.#paused && this.#held === null) return;
+    this.#pause();
+    void this.#options.output.drained().then(() => {
+      if (this.#held === null) this.#resume();
+    });
+  }
+
+  #pause(): void {
+    this.#paused = true;
+    this.#connection?.stream.pause();
+  }
+
+  #resume(): void {
+    this.#paused = false;
+    if (!this.#stopping) this.#connection?.stream.resume();
+  }
+
+  #heartbeat(lsn: string, respond: boolean): void {
+    this.#receivedAt = this.#options.now();
+    if (this.#stopping) return;
+    // Inside a transaction the position says nothing of what is still to come.
+    if (!this.#options.decoder.inTransaction && this.#held === null) {
+      const position = parseLsn(lsn);
+      if (position > this.#reached && position >= this.#options.decoder.end) {
+        this.#reached = position;
+        this.#options.output.idle(formatLsn(position));
+      }
+    }
+    if (respond) this.#sendStatus(false);
+  }
+
+  #keepAlive(): void {
+    const silent = this.#options.now() - this.#receivedAt;
+    if (!this.#paused && silent > SILENCE_MS) {
+      this.#finish(
+        new AuditError('AUD_PG_CONNECT', {
+          message: `PostgreSQL of source ${this.#options.name} has been silent for ${Math.round(silent / 1000)} s.`,
+          action: 'It is connected again.',
+          retry: 'soon',
+        }),
+      );
+      return;
+    }
+    this.#sendStatus(true);
+  }
+
+  /**
+   * Standby status update: written, flushed and applied up to the last durable position.
+   * @see https://www.postgresql.org/docs/current/protocol-replication.html
+   */
+  #sendStatus(reply: boolean): void {
+    if (this.#confirmTimer !== null) clearTimeout(this.#confirmTimer);
+    this.#confirmTimer = null;
+    const connection = this.#connection;
+    if (connection === null || !connection.stream.writable) return;
+    const status = Buffer.alloc(34);
+    status[0] = 0x72; // r
+    status.writeBigUInt64BE(this.#confirmed, 1);
+    status.writeBigUInt64BE(this.#confirmed, 9);
+    status.writeBigUInt64BE(this.#confirmed, 17);
+    status.writeBigInt64BE(BigInt(this.#options.now()) * 1000n - POSTGRES_EPOCH_MICROS, 25);
+    status[33] = reply ? 1 : 0;
+    connection.sendCopyFromChunk(status);
+  }
+
+  /** Before the connection ends, what was written is made durable and confirmed: the next start repeats less. */
+  async #settle(): Promise<void> {
+    this.#connection?.stream.pause();
+    let timer: NodeJS.Timeout | undefined;
+    const limit = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, SETTLE_MS);
+    });
+    await Promise.race([this.#options.output.settled(), limit]);
+    clearTimeout(timer);
+    this.#sendStatus(false);
+  }
+
+  async #close(): Promise<void> {
+    if (this.#confirmTimer !== null) clearTimeout(this.#confirmTimer);
+    const stream = this.#connection?.stream;
+    const timer = setTimeout(() => stream?.destroy(), END_MS);
+    stream?.resume();
+    await this.#service.destroy().catch(() => undefined);
+    clearTimeout(timer);
+    stream?.destroy();
+    this.#connection = null;
+  }
+}
+
+function connectionEnded(): AuditError {
+  return new AuditError('AUD_PG_CONNECT', {
+    message: 'PostgreSQL ended the replication stream (server shutdown, or the walsender was terminated).',
+    action: 'It is connected again.',
+    retry: 'soon',
+  });
+}

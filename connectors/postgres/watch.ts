@@ -1,0 +1,227 @@
+// Beside the stream: tables that come and go, the publication and the slot that somebody may take away.
+import type { SourceOutput } from '../../src/core/output.ts';
+import { AuditError } from '../../src/errors/audit-error.ts';
+import type { Logger } from '../../src/telemetry/log.ts';
+import type { ControlClient } from './client.ts';
+import { tableDefinition } from './decode/relation.ts';
+import { catalogRelations, describeRelation } from './describe.ts';
+import type { ResolvedPostgres } from './options.ts';
+import type { TableMatcher } from './patterns.ts';
+import type { ServerFacts } from './preflight.ts';
+import { definitionRecord, type KnownTables } from './schema-changes.ts';
+import { applyStatements, planPublications, qualified, readPublications, type SetupPlan } from './setup.ts';
+import { readSlot } from './slot.ts';
+import { readTables, selectTables, type TableSelection, type WantedTable } from './tables.ts';
+import type { TypeCatalog } from './types.ts';
+
+export interface WatchContext {
+  readonly options: ResolvedPostgres;
+  readonly facts: ServerFacts;
+  readonly matcher: TableMatcher;
+  readonly types: TypeCatalog;
+  readonly known: KnownTables;
+  readonly output: SourceOutput;
+  readonly log: Logger;
+  /** The known tables changed: keep them. */
+  remember(): void;
+}
+
+export interface Surroundings {
+  readonly selection: TableSelection;
+  readonly plan: SetupPlan;
+  /** Names of the publications that exist, of the two. */
+  readonly publications: readonly string[];
+  readonly mainExists: boolean;
+  readonly existing: ReadonlySet<number>;
+}
+
+/** Looks at the source's tables and publications and works out what would have to change. Changes nothing. */
+export async function lookAround(
+  client: ControlClient,
+  context: Pick<WatchContext, 'options' | 'facts' | 'matcher'>,
+): Promise<Surroundings> {
+  const { options, facts, matcher } = context;
+  const tables = await readTables(client);
+  const publications = await readPublications(client, [options.publication, options.insertPublication]);
+  const selection = selectTables(tables, {
+    matcher,
+    serverMajor: facts.major,
+    makeFull: options.replica_identity === 'full',
+  });
+  const byOid = new Map(tables.map((table) => [table.oid, table]));
+  const plan = planPublications({
+    options,
+    serverMajor: facts.major,
+    wanted: selection.wanted,
+    publications,
+    existing: new Set(byOid.keys()),
+    nameOf: (oid) => byOid.get(oid),
+  });
+  return {
+    selection,
+    plan,
+    publications: [...publications.keys()],
+    mainExists: publications.has(options.publication),
+    existing: new Set(byOid.keys()),
+  };
+}
+
+/** One look while streaming. @throws AUD_PG_PUBLICATION_LOST, AUD_PG_SLOT_LOST: opening again says what is missing. */
+export async function watchOnce(client: ControlClient, context: WatchContext, warned: Set<string>): Promise<void> {
+  const { options } = context;
+  const around = await lookAround(client, context);
+  if (!around.mainExists) throw publicationLost(options, around.plan);
+  const slot = await readSlot(client, options.slot);
+  if (slot === null || slot.lost !== null) {
+    throw new AuditError('AUD_PG_SLOT_LOST', {
+      message: `The slot ${options.slot} of source ${options.name} ${slot === null ? 'was dropped' : `was invalidated (${slot.lost})`}.`,
+      retry: 'soon',
+    });
+  }
+  recordDropped(around, context);
+  if (around.plan.statements.length === 0) return;
+  if (options.setup === 'manual') return warnOfPlan(around.plan, context, warned);
+  // Tables that were captured and are not published any more were taken out by somebody.
+  const lost = around.plan.added.filter((table) => context.known.get(table.oid) !== undefined);
+  const from = lost.length === 0 ? null : await currentLsn(client);
+  await applyStatements(client, around.plan.statements);
+  const at = await currentLsn(client);
+  for (const table of lost) recordTableGap(table, from!, at, context);
+  await attach(client, around.plan.added, at, context);
+  recordDetached(around.plan.removed, context);
+}
+
+/** The log's end now, as the position from which on a change of the publication counts at the latest. */
+export async function currentLsn(client: ControlClient): Promise<string> {
+  const [row] = await client.query<{ lsn: string }>('select pg_catalog.pg_current_wal_insert_lsn()::text as lsn');
+  return row!.lsn;
+}
+
+/** Says of each table that its capture begins, with what the table is at that moment, and of limited ones what is not seen. */
+export async function attach(
+  client: ControlClient,
+  tables: readonly WantedTable[],
+  lsn: string,
+  context: WatchContext,
+): Promise<void> {
+  const { known, output, options, facts } = context;
+  const fresh = tables.filter((table) => known.get(table.oid) === undefined);
+  const relations = await catalogRelations(
+    client,
+    fresh.map((table) => table.oid),
+    facts.major,
+  );
+  for (const relation of relations) {
+    const details = await describeRelation(client, context.types, relation);
+    const entry = { schema: relation.schema, table: relation.table, definition: tableDefinition(relation, details) };
+    known.set(entry);
+    output.control({
+      kind: 'schema',
+      action: 'attach',
+      object: { schema: entry.schema, table: entry.table },
+      source: { database: facts.database, lsn },
+      after: definitionRecord(entry),
+      details: { from: lsn },
+    });
+  }
+  for (const table of tables) recordLimit(table, lsn, context);
+  if (fresh.length > 0) {
+    context.remember();
+    context.log.info(
+      { event: 'tables_attached', count: fresh.length },
+      `Captures ${fresh.length} more table${fresh.length === 1 ? '' : 's'} of ${options.name} from ${lsn} on.`,
+    );
+  }
+}
+
+const LIMIT_TEXT = {
+  no_replica_identity: 'it has no primary key and no replica identity',
+  generated_columns: 'it has REPLICA IDENTITY FULL and a virtual generated column',
+} as const;
+
+/** UPDATE and DELETE of this table are not seen, and could not be published without making them fail. */
+function recordLimit(table: WantedTable, lsn: string, context: WatchContext): void {
+  if (table.reason === null) return;
+  const name = `${table.schema}.${table.table}`;
+  const fix =
+    table.reason === 'no_replica_identity'
+      ? `alter table ${qualified(table)} replica identity full`
+      : `alter table ${qualified(table)} replica identity default`;
+  context.output.control({
+    kind: 'capture',
+    action: 'limit',
+    object: { schema: table.schema, table: table.table },
+    source: { database: context.facts.database, lsn },
+    missing: { update: table.reason, delete: table.reason },
+    details: { not_seen: ['update', 'delete'], reason: table.reason, fix },
+  });
+  context.log.warn(
+    { event: 'table_limited', table: name, reason: table.reason, action: `${fix};` },
+    `UPDATE and DELETE on ${name} are not captured: ${LIMIT_TEXT[table.reason]}, so publishing them would make them fail.`,
+  );
+}
+
+function recordTableGap(table: WantedTable, from: string, to: string, context: WatchContext): void {
+  context.output.control({
+    kind: 'gap',
+    action: 'gap',
+    object: { schema: table.schema, table: table.table },
+    source: { database: context.facts.database },
+    outcome: 'unknown',
+    details: { from, to, cause: 'table_unpublished' },
+  });
+  context.log.error(
+    { event: 'gap', table: `${table.schema}.${table.table}`, cause: 'table_unpublished' },
+    `${table.schema}.${table.table} had been taken out of the publication; changes before ${to} may be missing.`,
+  );
+}
+
+/** Tables that are gone from the database. */
+function recordDropped(around: Surroundings, context: WatchContext): void {
+  for (const oid of context.known.oids()) {
+    if (!around.existing.has(oid)) recordEnd(oid, 'drop', 'dropped', context);
+  }
+}
+
+/** Tables that left the patterns (renamed, moved to another schema). */
+function recordDetached(oids: readonly number[], context: WatchContext): void {
+  for (const oid of oids) recordEnd(oid, 'detach', 'left_patterns', context);
+}
+
+function recordEnd(oid: number, action: 'drop' | 'detach', reason: string, context: WatchContext): void {
+  const entry = context.known.get(oid);
+  if (entry === undefined) return;
+  context.known.delete(oid);
+  context.remember();
+  context.output.control({
+    kind: 'schema',
+    action,
+    object: { schema: entry.schema, table: entry.table },
+    source: { database: context.facts.database },
+    before: definitionRecord(entry),
+    details: { reason },
+  });
+  context.log.warn(
+    { event: 'table_left', table: `${entry.schema}.${entry.table}`, reason },
+    `${entry.schema}.${entry.table} is not captured any more (${reason}).`,
+  );
+}
+
+function warnOfPlan(plan: SetupPlan, context: WatchContext, warned: Set<string>): void {
+  const fresh = plan.statements.filter((statement) => !warned.has(statement));
+  for (const statement of fresh) warned.add(statement);
+  if (fresh.length === 0) return;
+  context.log.warn(
+    { event: 'setup_needed', action: `${fresh.join(';\n           ')};` },
+    'Tables and publication do not fit the configured patterns; with `setup: manual` nothing is changed.',
+  );
+}
+
+export function publicationLost(options: ResolvedPostgres, plan: SetupPlan): AuditError {
+  return new AuditError('AUD_PG_PUBLICATION_LOST', {
+    message: `The publication ${options.publication} of source ${options.name} is gone: changes are not sent any more.`,
+    action:
+      options.setup === 'auto' ? 'It is created again.' : `Run: ${plan.statements.join('; ')};  or set setup: auto.`,
+    retry: options.setup === 'auto' ? 'soon' : 'never',
+  });
+}

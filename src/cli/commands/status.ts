@@ -1,0 +1,102 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { AuditError } from '../../errors/audit-error.ts';
+import { dataLayout } from '../../ledger/layout.ts';
+import { configOption, configured } from '../configured.ts';
+import { paletteFor } from '../pretty.ts';
+
+/** What the running process last wrote of itself. */
+interface RunningStatus {
+  readonly at: string;
+  readonly pid: number;
+  readonly version: string;
+  readonly ledger: { readonly next: number; readonly failure: string | null };
+  readonly sources: Readonly<
+    Record<string, { state: string; changes: number; transactions: number; lagMs: number; lastError: string | null }>
+  >;
+  readonly actors: Readonly<Record<string, unknown>>;
+}
+
+interface CursorStatus {
+  readonly index: number;
+  readonly status?: { readonly state?: string; readonly lastError?: string | null };
+}
+
+/** `changetrail status`: where sources and sinks stand, read from the data directory. */
+export function statusCommand(): Command {
+  return new Command('status')
+    .description('show where sources and sinks stand')
+    .addOption(configOption())
+    .option('-d, --data <dir>', 'data directory; default: the one of the configuration')
+    .option('--json', 'as JSON')
+    .addHelpText('after', '\nExample:\n  changetrail status --json | jq .sinks')
+    .action(async (options: { config: string; data?: string; json?: boolean }) => {
+      const data = options.data ?? (await configured(options.config)).configuration.data;
+      const running = readJson<RunningStatus>(join(data, 'status.json'));
+      if (running === null) {
+        throw new AuditError('AUD_LEDGER_MISSING', {
+          message: `Nothing has run in ${data} yet.`,
+          action: 'Start with changetrail run, or name another directory with --data DIR.',
+        });
+      }
+      const sinks = readCursors(dataLayout(data).cursors);
+      const live = isAlive(running.pid) && Date.now() - Date.parse(running.at) < 10_000;
+      if (options.json === true) process.stdout.write(`${JSON.stringify({ live, ...running, sinks }, null, 2)}\n`);
+      else print(live, running, sinks);
+    });
+}
+
+function readJson<T>(path: string): T | null {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')) as T;
+  } catch {
+    return null;
+  }
+}
+
+function readCursors(directory: string): Record<string, CursorStatus> {
+  const cursors: Record<string, CursorStatus> = {};
+  let names: string[] = [];
+  try {
+    names = readdirSync(directory).filter((name) => name.endsWith('.json'));
+  } catch {
+    // No sink has run yet.
+  }
+  for (const name of names) {
+    const cursor = readJson<CursorStatus>(join(directory, name));
+    if (cursor !== null) cursors[name.slice(0, -5)] = cursor;
+  }
+  return cursors;
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function print(live: boolean, running: RunningStatus, sinks: Readonly<Record<string, CursorStatus>>): void {
+  const p = paletteFor(process.stdout);
+  const lines = [
+    live ? p.green(`running, pid ${running.pid}`) : p.yellow(`not running; last seen ${running.at}`),
+    `ledger   ${running.ledger.next} records${running.ledger.failure === null ? '' : p.red(` ${running.ledger.failure}`)}`,
+  ];
+  for (const [name, source] of Object.entries(running.sources)) {
+    lines.push(
+      `source   ${p.bold(name)}  ${live ? source.state : 'stopped'}, ${source.changes} changes in ${source.transactions} transactions, ${source.lagMs} ms behind`,
+    );
+    if (source.lastError !== null) lines.push(`         ${p.red(source.lastError)}`);
+  }
+  for (const [name, cursor] of Object.entries(sinks)) {
+    const lag = running.ledger.next - cursor.index;
+    lines.push(
+      `sink     ${p.bold(name)}  ${cursor.status?.state ?? 'unknown'}, at ${cursor.index}, ${lag} records behind`,
+    );
+    if (cursor.status?.lastError != null) lines.push(`         last error: ${cursor.status.lastError}`);
+  }
+  process.stdout.write(`${lines.join('\n')}\n`);
+}

@@ -1,0 +1,81 @@
+import { z } from 'zod';
+import { actorOptions } from '../actor/options.ts';
+
+/** A duration: a number with ms, s, m, h or d; in milliseconds after parsing. */
+export const duration = z
+  .string()
+  .regex(/^\d+(\.\d+)?(ms|s|m|h|d)$/, 'give a duration such as 500ms, 20s, 5m, 12h or 400d')
+  .transform(parseDuration);
+
+const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** Milliseconds of a text that `duration` accepts. */
+export function parseDuration(text: string): number {
+  const match = /^([\d.]+)([a-z]+)$/.exec(text)!;
+  return Number(match[1]) * UNITS[match[2]!]!;
+}
+
+/** A size: a number with B, KiB, MiB or GiB; in bytes after parsing. */
+export const size = z
+  .string()
+  .regex(/^\d+(B|KiB|MiB|GiB)$/, 'give a size such as 64MiB')
+  .transform((text) => {
+    const match = /^(\d+)([A-Za-z]+)$/.exec(text)!;
+    return Number(match[1]) * { B: 1, KiB: 1 << 10, MiB: 1 << 20, GiB: 1 << 30 }[match[2] as 'B']!;
+  });
+
+export const ledgerOptions = z
+  .strictObject({
+    segment_size: size.default(64 << 20).meta({ description: 'A segment is closed at this size.', example: '64MiB' }),
+    group_ms: z
+      .number()
+      .min(0)
+      .max(1000)
+      .default(2)
+      .meta({ description: 'Longest wait of a record for others to be synced with, in milliseconds.', example: 2 }),
+  })
+  .meta({ description: 'How the ledger is written.' });
+
+export const logOptions = z
+  .strictObject({
+    level: z
+      .enum(['debug', 'info', 'warn', 'error'])
+      .default('info')
+      .meta({ description: 'Least level that is logged.' }),
+    format: z.enum(['text', 'json']).optional().meta({ description: 'Default: text on a terminal, json otherwise.' }),
+  })
+  .meta({ description: 'Logging, always to standard error.' });
+
+export const captureOptions = z
+  .strictObject({
+    progress_interval: duration
+      .default(60_000)
+      .meta({ description: 'Time between `capture` progress records of a source.', example: '60s' }),
+  })
+  .meta({ description: 'Records about the capture itself.' });
+
+/** The top of the configuration; sources and sinks are checked by the type they name. */
+export const rootOptions = z.strictObject({
+  data: z
+    .string()
+    .min(1)
+    .default('./changetrail-data')
+    .meta({ description: 'Directory of the ledger, positions and cursors.', example: './changetrail-data' }),
+  sources: z
+    .record(z.string(), z.looseObject({ type: z.string() }))
+    .refine((sources) => Object.keys(sources).length > 0, 'name at least one source')
+    .meta({
+      description: 'Databases to capture, by name. The name is part of every record’s id: do not change it later.',
+    }),
+  sinks: z
+    .record(z.string(), z.looseObject({ type: z.string() }))
+    .default({})
+    .meta({ description: 'Where records are sent, by name. The ledger is written without any.' }),
+  actors: actorOptions.prefault({}).meta({ description: 'Who writes.' }),
+  ledger: ledgerOptions.prefault({}).meta({ description: 'How the ledger is written.' }),
+  capture: captureOptions.prefault({}).meta({ description: 'Records about the capture itself.' }),
+  log: logOptions.prefault({}).meta({ description: 'Logging.' }),
+});
+
+export type RootOptions = z.infer<typeof rootOptions>;
+export type LogConfiguration = z.infer<typeof logOptions>;

@@ -1,0 +1,50 @@
+import type { z } from 'zod';
+import { AuditError } from '../errors/audit-error.ts';
+import { nearest } from './nearest.ts';
+
+/** The value as the schema's type. @throws AUD_CONFIG_INVALID: one line for each fault, with the nearest known key. */
+export function validate<T extends z.ZodType>(schema: T, value: unknown, path: string): z.output<T> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const faults = result.error.issues.map((issue) => describe(issue, schema, path));
+  throw new AuditError('AUD_CONFIG_INVALID', {
+    message: faults.join('\n'),
+    action: 'Correct the configuration; docs/reference/configuration.md lists every key.',
+  });
+}
+
+function describe(issue: z.core.$ZodIssue, schema: z.ZodType, path: string): string {
+  const place = [path, ...issue.path.map(String)].filter((part) => part !== '').join('.');
+  if (issue.code === 'unrecognized_keys') {
+    const known = keysAt(schema, issue.path);
+    return issue.keys.map((key) => unknownKey(place === '' ? key : `${place}.${key}`, key, known)).join('\n');
+  }
+  if (issue.code === 'invalid_type' && issue.input === undefined) return `${place} is missing (${issue.message}).`;
+  return `${place || 'The configuration'}: ${issue.message}.`;
+}
+
+/** `Unknown key sources.shop.tabels; did you mean "tables"?` */
+export function unknownKey(place: string, key: string, known: readonly string[]): string {
+  const proposal = nearest(key, known);
+  return `Unknown key ${place}${proposal === undefined ? `; known: ${known.join(', ')}` : `; did you mean "${proposal}"?`}.`;
+}
+
+/** The keys an object schema knows at a path. */
+function keysAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
+  let current: unknown = schema;
+  for (const part of path) current = child(unwrap(current), part);
+  const shape = (unwrap(current) as { shape?: object } | undefined)?.shape;
+  return shape === undefined ? [] : Object.keys(shape);
+}
+
+function child(schema: unknown, part: PropertyKey): unknown {
+  const s = schema as { shape?: Record<PropertyKey, unknown>; element?: unknown; valueType?: unknown } | undefined;
+  return s?.shape?.[part] ?? s?.element ?? s?.valueType;
+}
+
+/** The schema inside optional, default and the like. */
+function unwrap(schema: unknown): unknown {
+  let current = schema as { def?: { innerType?: unknown } } | undefined;
+  while (current?.def?.innerType !== undefined) current = current.def.innerType as typeof current;
+  return current;
+}

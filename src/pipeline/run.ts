@@ -1,0 +1,214 @@
+// The whole trail of one process: ledger, sources, sinks, and the order in which they start and stop.
+import { join } from 'node:path';
+import { ActorMetrics } from '../actor/metrics.ts';
+import { createActorStage } from '../actor/stage.ts';
+import type { Configuration } from '../config/load.ts';
+import type { Connector, SourceHost, SourceMetrics } from '../core/connector.ts';
+import type { ControlRecord } from '../core/output.ts';
+import type { Sink } from '../core/sink.ts';
+import { AuditError } from '../errors/audit-error.ts';
+import { type OpenLedger, openLedger } from '../ledger/ledger.ts';
+import type { SinkHost } from '../sinks/shared/host.ts';
+import type { Logger } from '../telemetry/log.ts';
+import { VERSION } from '../version.ts';
+import { controlRecordText } from './control-record.ts';
+import { type DeliveryHandle, startDelivery } from './delivery/delivery.ts';
+import { sinkMetrics } from './delivery/metrics.ts';
+import type { DeliveryOptions } from './delivery/options.ts';
+import { runSource } from './source-runner.ts';
+import { StatusFile } from './status-file.ts';
+
+export interface SourceFactory {
+  readonly engine: 'postgres' | 'mongodb';
+  create(options: unknown, host: SourceHost): Promise<Connector>;
+}
+
+export interface SinkFactory {
+  create(options: unknown, host: SinkHost): Promise<Sink>;
+}
+
+export interface TrailPlan {
+  readonly configuration: Configuration;
+  readonly sources: Readonly<Record<string, SourceFactory>>;
+  readonly sinks: Readonly<Record<string, SinkFactory>>;
+  readonly log: Logger;
+  /** Ends in order: sources stop, what was received becomes durable and is delivered. */
+  readonly drain: AbortSignal;
+  /** Ends at once. Nothing is lost: the next start goes on from what is durable. */
+  readonly abort: AbortSignal;
+}
+
+/** What a trail did, for the closing words of `demo`. */
+export interface TrailSummary {
+  readonly records: number;
+  readonly changes: number;
+}
+
+/** How long sinks may go on delivering after a drain before their cursors are left where they are. */
+const DRAIN_SINKS_MS = 10_000;
+
+/**
+ * Runs until `drain` or `abort`, or until something fails that no retry mends: then the AuditError.
+ * @throws AUD_LEDGER_LOCKED, AUD_LEDGER_CORRUPT and friends at the start; the sources' and the ledger's failures later.
+ */
+export async function runTrail(plan: TrailPlan): Promise<TrailSummary> {
+  const ledger = openLedger(plan.configuration.data, {
+    segmentBytes: plan.configuration.ledger.segment_size,
+    groupMs: plan.configuration.ledger.group_ms,
+  });
+  const trail = new Trail(plan, ledger);
+  try {
+    return await trail.run();
+  } finally {
+    await trail.close();
+  }
+}
+
+class Trail {
+  readonly #plan: TrailPlan;
+  readonly #ledger: OpenLedger;
+  readonly #first: number;
+  readonly #metrics = new Map<string, SourceMetrics>();
+  readonly #actors = new Map<string, ActorMetrics>();
+  readonly #deliveries = new Map<string, DeliveryHandle>();
+  readonly #abort = new AbortController();
+  readonly #status: StatusFile;
+
+  constructor(plan: TrailPlan, ledger: OpenLedger) {
+    this.#plan = plan;
+    this.#ledger = ledger;
+    this.#first = ledger.writer.next;
+    this.#status = new StatusFile(join(ledger.layout.data, 'status.json'), () => ({
+      version: VERSION,
+      pid: process.pid,
+      ledger: { next: ledger.writer.durable.next, failure: ledger.writer.failure?.code ?? null },
+      sources: Object.fromEntries(this.#metrics),
+      actors: Object.fromEntries([...this.#actors].map(([name, metrics]) => [name, metrics.snapshot()])),
+    }));
+  }
+
+  async run(): Promise<TrailSummary> {
+    const { drain, abort } = this.#plan;
+    if (this.#ledger.torn > 0) {
+      this.#plan.log.warn(
+        { event: 'torn_write_cut', bytes: this.#ledger.torn },
+        'The last run ended in the middle of a write; the unfinished line was cut, and the source sends it again.',
+      );
+    }
+    abort.addEventListener('abort', () => this.#abort.abort(), { once: true });
+    const stop = new AbortController();
+    const sources = AbortSignal.any([drain, abort, stop.signal]);
+    await this.#startSinks();
+    this.#status.start();
+    const running = Object.entries(this.#plan.configuration.sources).map(([name, options]) =>
+      this.#runSource(name, options, sources),
+    );
+    const sinksEnded = this.#sinkClosed();
+    try {
+      // A source that fails for good, or a reader that went away, stops the others in order.
+      await Promise.race([Promise.all(running), sinksEnded]);
+    } finally {
+      stop.abort();
+      await Promise.allSettled(running);
+    }
+    await this.#drainSinks();
+    const changes = [...this.#metrics.values()].reduce((sum, metrics) => sum + metrics.changes, 0);
+    return { records: this.#ledger.writer.durable.next - this.#first, changes };
+  }
+
+  async close(): Promise<void> {
+    this.#abort.abort();
+    await Promise.allSettled([...this.#deliveries.values()].map((delivery) => delivery.done));
+    this.#status.stop();
+    await this.#ledger.close();
+  }
+
+  #runSource(name: string, options: { type: string }, signal: AbortSignal): Promise<void> {
+    const { sources, configuration, log } = this.#plan;
+    const factory = sources[options.type]!;
+    const metrics: SourceMetrics = {
+      changes: 0,
+      transactions: 0,
+      bytes: 0,
+      lagMs: 0,
+      state: 'starting',
+      lastError: null,
+    };
+    const actorMetrics = new ActorMetrics();
+    this.#metrics.set(name, metrics);
+    this.#actors.set(name, actorMetrics);
+    return runSource(
+      {
+        name,
+        engine: factory.engine,
+        create: (host) => factory.create(options, host),
+        actors: createActorStage({ source: name, options: configuration.actors, metrics: actorMetrics }),
+        writer: this.#ledger.writer,
+        reader: this.#ledger.reader,
+        positions: this.#ledger.layout.positions,
+        log: log.child({ source: name }),
+        metrics,
+        progressMs: configuration.capture.progress_interval,
+        about: { version: VERSION },
+      },
+      signal,
+    );
+  }
+
+  async #startSinks(): Promise<void> {
+    const { sinks, configuration, log } = this.#plan;
+    for (const [name, options] of Object.entries(configuration.sinks)) {
+      const sinkLog = log.child({ sink: name });
+      const sink = await sinks[options.type]!.create(options, { name, log: sinkLog, now: Date.now });
+      this.#deliveries.set(
+        name,
+        startDelivery({
+          name,
+          sink,
+          reader: this.#ledger.reader,
+          cursorPath: join(this.#ledger.layout.cursors, `${name}.json`),
+          deadLetterPath: join(this.#ledger.layout.deadLetters, `${name}.ndjson`),
+          options: options as unknown as DeliveryOptions,
+          log: sinkLog,
+          signal: this.#abort.signal,
+          control: (record) => this.#control(record),
+          metrics: sinkMetrics(),
+        }),
+      );
+    }
+  }
+
+  /** A record about the ledger itself. */
+  #control(record: ControlRecord): void {
+    const { writer } = this.#ledger;
+    const index = writer.next;
+    const out = writer.begin();
+    out.bytes(
+      Buffer.from(controlRecordText(record, { name: 'changetrail', engine: 'changetrail' }, index, Date.now()), 'utf8'),
+    );
+    writer.end();
+  }
+
+  /** Ends the trail in order when the reader of standard output went away; other sinks that fail only stop themselves. */
+  #sinkClosed(): Promise<void> {
+    return new Promise((resolve) => {
+      for (const [name, delivery] of this.#deliveries) {
+        delivery.done.catch((error: unknown) => {
+          if (error instanceof AuditError && error.code === 'AUD_SINK_CLOSED') resolve();
+          else
+            this.#plan.log.error(
+              { event: 'sink_failed', sink: name, code: (error as AuditError).code },
+              `${(error as Error).message} The ledger and the other sinks go on.`,
+            );
+        });
+      }
+    });
+  }
+
+  async #drainSinks(): Promise<void> {
+    await this.#ledger.writer.flushed();
+    const timer = setTimeout(() => this.#abort.abort(), DRAIN_SINKS_MS);
+    await Promise.allSettled([...this.#deliveries.values()].map((delivery) => delivery.drain()));
+    clearTimeout(timer);
+  }
+}
