@@ -79,6 +79,8 @@ export class PostgresStream implements SourceStream {
   #reached: bigint;
   #receivedAt: number;
   #confirmTimer: NodeJS.Timeout | null = null;
+  /** What earlier streams of this process have counted. */
+  readonly #before: { readonly changes: number; readonly transactions: number };
   #finish!: (error: AuditError | null) => void;
   readonly #finished: Promise<AuditError | null>;
 
@@ -87,6 +89,7 @@ export class PostgresStream implements SourceStream {
     this.#confirmed = options.from;
     this.#reached = options.from;
     this.#receivedAt = options.now();
+    this.#before = { changes: options.metrics.changes, transactions: options.metrics.transactions };
     // auto and timeoutSeconds off: the package would acknowledge what was received, not what is durable.
     this.#service = new LogicalReplicationService(
       { ...options.client },
@@ -123,12 +126,20 @@ export class PostgresStream implements SourceStream {
 
   confirm(position: Position, saved: boolean): void {
     // Of a transaction the ledger tells the commit's LSN, the position file also where it ends.
+    this.#measure();
     const [commit, end] = position.split(' ');
     const lsn = parseLsn(saved ? (end ?? commit!) : commit!);
     if (lsn <= this.#confirmed) return;
     this.#confirmed = lsn;
     if (saved) this.#sendStatus(false);
     else this.#confirmTimer ??= setTimeout(() => this.#sendStatus(false), CONFIRM_MS);
+  }
+
+  #measure(): void {
+    const { metrics, decoder, now } = this.#options;
+    metrics.changes = this.#before.changes + decoder.changes;
+    metrics.transactions = this.#before.transactions + decoder.transactions;
+    if (decoder.commitMs > 0) metrics.lagMs = Math.max(0, now() - decoder.commitMs);
   }
 
   progress(): StreamProgress {
