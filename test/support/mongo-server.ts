@@ -70,7 +70,7 @@ export class MongoServer implements AsyncDisposable {
     return commandAt(this.url, command, database);
   }
 
-  stop(): Promise<void> {
+  async stop(): Promise<void> {
     return this.#own().stop();
   }
 
@@ -80,7 +80,7 @@ export class MongoServer implements AsyncDisposable {
     await writable(this.#description);
   }
 
-  kill9(): Promise<void> {
+  async kill9(): Promise<void> {
     return this.#own().kill9();
   }
 

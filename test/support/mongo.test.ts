@@ -19,7 +19,7 @@ describe.skipIf(await mongoMissing())('MongoDB', () => {
   test('is one server for equal options, which nobody may disturb', async () => {
     const server = await provideMongo({ replicaSet: true });
     expect(await provideMongo({ replicaSet: true })).toBe(server);
-    expect(() => server.stop()).toThrow('{ fresh: true }');
+    await expect(server.stop()).rejects.toThrow('{ fresh: true }');
     await expect(server.stepDown()).rejects.toThrow('{ fresh: true }');
   });
 

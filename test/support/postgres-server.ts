@@ -73,11 +73,12 @@ export class PostgresServer implements AsyncDisposable {
       `select current_setting('server_version_num')::int / 10000 as major, current_setting('server_version') as version,
               current_setting('wal_level') as wal_level, usesuper from pg_user where usename = current_user`,
     );
-    const { major, version, wal_level, usesuper } = rows[0];
+    const { major, wal_level, usesuper } = rows[0];
+    const version = String(rows[0].version).split(' ')[0] as string;
     if (major !== description.major) throw new Error(`it is PostgreSQL ${version}, not ${description.major}`);
     if (!usesuper) throw new Error('the user is not a superuser');
     if (wal_level !== 'logical' && description.provider === 'env') throw new Error('its wal_level is not logical');
-    return new PostgresServer(description, String(version).split(' ')[0] as string);
+    return new PostgresServer(description, version);
   }
 
   /** Where it keeps its files, when they are on this machine. */
@@ -110,16 +111,16 @@ export class PostgresServer implements AsyncDisposable {
     };
   }
 
-  stop(mode: StopMode): Promise<void> {
+  async stop(mode: StopMode): Promise<void> {
     return this.#own().stop(mode);
   }
 
   /** Starts it again after `stop` or `kill9`, on the same port with the same data; ready when it resolves. */
-  start(): Promise<void> {
+  async start(): Promise<void> {
     return this.#own().start();
   }
 
-  kill9(): Promise<void> {
+  async kill9(): Promise<void> {
     return this.#own().kill9();
   }
 

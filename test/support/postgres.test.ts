@@ -3,13 +3,11 @@ import { existsSync } from 'node:fs';
 import { connect } from 'node:net';
 import process from 'node:process';
 import pg from 'pg';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { selfSignedCertificate } from './certificate.ts';
 import { postgresMajors, postgresMissing, providePostgres } from './provide.ts';
 import { temporaryDirectory } from './tmp.ts';
 import { until } from './wait.ts';
-
-afterEach(() => vi.unstubAllEnvs());
 
 const canConnect = (port: number) =>
   new Promise<boolean>((resolve) => {
@@ -32,7 +30,7 @@ for (const major of postgresMajors()) {
     test('is one server for equal options, which nobody may stop', async () => {
       const server = await providePostgres({ major });
       expect(await providePostgres({ major })).toBe(server);
-      expect(() => server.stop('fast')).toThrow('{ fresh: true }');
+      await expect(server.stop('fast')).rejects.toThrow('{ fresh: true }');
     });
 
     test('drops a database whatever still holds it: slots, prepared transactions, connections', async () => {
@@ -107,7 +105,7 @@ for (const major of postgresMajors()) {
 
     test('says what the server said when it does not start', async () => {
       const started = providePostgres({ major, fresh: true, settings: { shared_buffers: 'plenty' } });
-      await expect(started).rejects.toThrow('shared_buffers');
+      await expect(started).rejects.toThrow(/ended at start.*shared_buffers/);
     });
 
     test('asks for the password with SCRAM, also for replication', async () => {
@@ -142,20 +140,6 @@ for (const major of postgresMajors()) {
       const { rows } = await client.query('select ssl from pg_stat_ssl where pid = pg_backend_pid()');
       await client.end();
       expect(rows).toEqual([{ ssl: true }]);
-    });
-
-    test('a server named in the environment is used, and refused when it is of another major', async () => {
-      const server = await providePostgres({ major });
-      vi.stubEnv(`CHANGETRAIL_TEST_PG_${major}`, server.url());
-      const named = await providePostgres({ major, auth: 'trust' });
-      expect(named.provider).toBe('env');
-      expect(named.port).toBe(server.port);
-      const other = major === 18 ? 17 : 18;
-      vi.stubEnv(`CHANGETRAIL_TEST_PG_${other}`, server.url());
-      const refused = providePostgres({ major: other });
-      await expect(refused).rejects.toThrow(
-        `CHANGETRAIL_TEST_PG_${other}: it is PostgreSQL ${server.version}, not ${other}`,
-      );
     });
   });
 }

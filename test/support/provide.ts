@@ -56,6 +56,9 @@ export function postgresMajors(): readonly PostgresMajor[] {
   });
 }
 
+/** Starts what a way has found. Its failure is final: it is about the settings, and another way would fail alike. */
+type Start<T> = () => Promise<T>;
+
 const sharedPostgres = new Map<string, Promise<PostgresServer>>();
 const sharedMongo = new Map<string, Promise<MongoServer>>();
 
@@ -70,38 +73,43 @@ export function providePostgres(options: PostgresOptions): Promise<PostgresServe
   return once(sharedPostgres, [major, auth, tls, sorted(settings)], () => openPostgres(options));
 }
 
-function openPostgres(options: PostgresOptions): Promise<PostgresServer> {
+async function openPostgres(options: PostgresOptions): Promise<PostgresServer> {
   const { major } = options;
   const local = { auth: options.auth ?? 'trust', settings: options.settings ?? {}, tls: options.tls };
   const shared = !options.fresh;
-  const ways: Way<PostgresServer>[] = [
+  const ways: Way<Start<PostgresServer>>[] = [
     { name: `CHANGETRAIL_TEST_PG_${major}`, decisive: true, open: () => postgresOfEnvironment(options) },
     ...binaryWays(major).map((way) => ({
       name: way.name,
       open: async () => {
         const binaries = await way.open();
-        const launched = await LocalPostgres.launch(binaries, local);
-        return PostgresServer.connect({ major, provider: binaries.provider, shared, ...launched });
+        await dataTemplate(binaries);
+        return async () => {
+          const launched = await LocalPostgres.launch(binaries, local);
+          return PostgresServer.connect({ major, provider: binaries.provider, shared, ...launched });
+        };
       },
     })),
     {
       name: `the container image postgres:${major}`,
       open: async () => {
         const launched = await containerPostgres(major, local);
-        return PostgresServer.connect({ major, provider: 'container', shared, ...launched });
+        return () => PostgresServer.connect({ major, provider: 'container', shared, ...launched });
       },
     },
   ];
-  return firstThatWorks(`PostgreSQL ${major}`, ways, INSTALL);
+  const start = await firstThatWorks(`PostgreSQL ${major}`, ways, INSTALL);
+  return start();
 }
 
-async function postgresOfEnvironment(options: PostgresOptions): Promise<PostgresServer> {
+async function postgresOfEnvironment(options: PostgresOptions): Promise<Start<PostgresServer>> {
   const adminUrl = process.env[`CHANGETRAIL_TEST_PG_${options.major}`];
   if (!adminUrl) throw new NotHere('not set');
   const { fresh, auth, tls, settings } = options;
   if (fresh || auth === 'scram' || tls || settings)
     throw new NotHere('a server of its own or with its own settings is needed');
-  return PostgresServer.connect({ major: options.major, provider: 'env', adminUrl, shared: true });
+  const server = await PostgresServer.connect({ major: options.major, provider: 'env', adminUrl, shared: true });
+  return async () => server;
 }
 
 /**
@@ -124,7 +132,7 @@ export function provideMongo(options: MongoOptions): Promise<MongoServer> {
   return once(sharedMongo, [replicaSet, auth, oplogSizeMb, sorted(parameters)], () => openMongo(options));
 }
 
-function openMongo(options: MongoOptions): Promise<MongoServer> {
+async function openMongo(options: MongoOptions): Promise<MongoServer> {
   const { replicaSet } = options;
   const local: LocalMongoOptions = {
     replicaSet,
@@ -133,33 +141,39 @@ function openMongo(options: MongoOptions): Promise<MongoServer> {
     parameters: options.parameters ?? {},
   };
   const shared = !options.fresh;
-  const ways: Way<MongoServer>[] = [
+  const ways: Way<Start<MongoServer>>[] = [
     { name: 'CHANGETRAIL_TEST_MONGO', decisive: true, open: () => mongoOfEnvironment(options) },
     ...MONGO_BINARY_WAYS.map((way) => ({
       name: way.name,
       open: async () => {
         const binary = await way.open();
-        const launched = await LocalMongo.launch(binary, local);
-        return MongoServer.connect({ provider: binary.provider, replicaSet, shared, ...launched });
+        return async () => {
+          const launched = await LocalMongo.launch(binary, local);
+          return MongoServer.connect({ provider: binary.provider, replicaSet, shared, ...launched });
+        };
       },
     })),
     {
       name: `the container image ${MONGO_IMAGE}`,
-      open: async () =>
-        MongoServer.connect({ provider: 'container', replicaSet, shared, ...(await containerMongo(local)) }),
+      open: async () => {
+        const launched = await containerMongo(local);
+        return () => MongoServer.connect({ provider: 'container', replicaSet, shared, ...launched });
+      },
     },
   ];
-  return firstThatWorks('MongoDB', ways, INSTALL);
+  const start = await firstThatWorks('MongoDB', ways, INSTALL);
+  return start();
 }
 
-async function mongoOfEnvironment(options: MongoOptions): Promise<MongoServer> {
+async function mongoOfEnvironment(options: MongoOptions): Promise<Start<MongoServer>> {
   const url = process.env['CHANGETRAIL_TEST_MONGO'];
   if (!url) throw new NotHere('not set');
   const { replicaSet, fresh, auth, oplogSizeMb, parameters } = options;
   if (!replicaSet || fresh || auth || oplogSizeMb || parameters) {
     throw new NotHere('a single server, one of its own or one with its own settings is needed');
   }
-  return MongoServer.connect({ provider: 'env', url, replicaSet, shared: true });
+  const server = await MongoServer.connect({ provider: 'env', url, replicaSet, shared: true });
+  return async () => server;
 }
 
 /** For `describe.skipIf`: whether to skip what needs MongoDB; see `postgresMissing`. */
