@@ -36,6 +36,8 @@ export interface TrailPlan {
   readonly drain: AbortSignal;
   /** Ends at once. Nothing is lost: the next start goes on from what is durable. */
   readonly abort: AbortSignal;
+  /** Called after each sync with the changes captured so far. */
+  onProgress?(changes: number): void;
 }
 
 /** What a trail did, for the closing words of `demo`. */
@@ -88,7 +90,8 @@ class Trail {
   }
 
   async run(): Promise<TrailSummary> {
-    const { drain, abort } = this.#plan;
+    const { drain, abort, onProgress } = this.#plan;
+    if (onProgress !== undefined) this.#ledger.writer.onDurable(() => onProgress(this.#changes()));
     if (this.#ledger.torn > 0) {
       this.#plan.log.warn(
         { event: 'torn_write_cut', bytes: this.#ledger.torn },
@@ -112,8 +115,11 @@ class Trail {
       await Promise.allSettled(running);
     }
     await this.#drainSinks();
-    const changes = [...this.#metrics.values()].reduce((sum, metrics) => sum + metrics.changes, 0);
-    return { records: this.#ledger.writer.durable.next - this.#first, changes };
+    return { records: this.#ledger.writer.durable.next - this.#first, changes: this.#changes() };
+  }
+
+  #changes(): number {
+    return [...this.#metrics.values()].reduce((sum, metrics) => sum + metrics.changes, 0);
   }
 
   async close(): Promise<void> {

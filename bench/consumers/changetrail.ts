@@ -1,0 +1,53 @@
+// The product as one consumer of the harness: captures with everything on (actor, record, ledger, fsync, tree) until the
+// expected number of changes is durable, then says what it used. The output is the ledger's segment itself.
+import { linkSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { CATALOGS, SINKS, SOURCES } from '../../src/cli/registry.ts';
+import { checkConfiguration } from '../../src/config/load.ts';
+import { dataLayout, segmentPath } from '../../src/ledger/layout.ts';
+import { runTrail } from '../../src/pipeline/run.ts';
+import { createLogger } from '../../src/telemetry/log.ts';
+
+const env = process.env;
+const expected = Number(env['EXPECTED']);
+const data = mkdtempSync(join(env['BENCH_DATA'] ?? tmpdir(), 'changetrail-bench-'));
+const configuration = await checkConfiguration(
+  {
+    data,
+    sources: {
+      shop: {
+        type: 'postgres',
+        url: `postgres://${env['PGUSER']}@${env['PGHOST']}:${env['PGPORT']}/${env['PGDATABASE']}`,
+        tables: ['public.*'],
+        slot: env['SLOT'],
+        publication: env['PUBLICATION'],
+      },
+    },
+    ledger: { segment_size: '4GiB' },
+  },
+  tmpdir(),
+  CATALOGS,
+);
+const drain = new AbortController();
+process.on('SIGTERM', () => drain.abort());
+let changes = 0;
+const outcome = await runTrail({
+  configuration,
+  sources: SOURCES,
+  sinks: SINKS,
+  log: createLogger({ level: 'warn', format: 'json' }),
+  drain: drain.signal,
+  abort: new AbortController().signal,
+  onProgress: (total) => {
+    changes = total;
+    if (total >= expected) drain.abort();
+  },
+});
+if (env['OUT'] !== undefined) {
+  rmSync(env['OUT'], { force: true });
+  linkSync(segmentPath(dataLayout(data).segments, 0), env['OUT']);
+}
+rmSync(data, { recursive: true, force: true });
+const usage = process.resourceUsage();
+process.stdout.write(`${JSON.stringify({ changes, records: outcome.records, cpuSeconds: (usage.userCPUTime + usage.systemCPUTime) / 1e6, peakRssMiB: usage.maxRSS / 1024 })}\n`);
