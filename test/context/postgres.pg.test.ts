@@ -116,7 +116,9 @@ describe('a statement outside a transaction', () => {
     );
     while (!(await killed()));
     expect(['57P01', 'CONNECTION_CLOSED']).toContain(await code);
-    await withActor(alice, () => sql`insert into item values ('b')`);
+    // postgres.js 3.4 may hand the server's last word to the first statement after the break, with or without a helper.
+    const next = () => withActor(alice, () => sql`insert into item values ('b')`);
+    await next().catch(next);
     await sql.end();
     expect(whoDidWhat(await database.transactions())).toEqual([{ text: 'b', actor: 'alice' }]);
   });
