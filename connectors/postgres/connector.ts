@@ -1,7 +1,7 @@
 // A PostgreSQL source: what has to be there, where to start, and the stream that follows.
 import type { CheckReport, Connector, ResumePoint, SourceHost, SourceStream } from '../../src/core/connector.ts';
 import { AuditError, messageOf } from '../../src/errors/audit-error.ts';
-import { isoMillis, transactionFragments } from '../../src/record/envelope.ts';
+import { envelopeCompiler, isoMillis } from '../../src/record/envelope.ts';
 import { checkPostgres } from './check.ts';
 import { ControlClient, clientConfig, identifySystem } from './client.ts';
 import { type Continuity, decideContinuity, type SourceState } from './continuity.ts';
@@ -14,6 +14,7 @@ import { tableMatcher } from './patterns.ts';
 import { readServerFacts, requireCapable } from './preflight.ts';
 import { KnownTables, schemaChange } from './schema-changes.ts';
 import { writeSchemaRecord } from './schema-record.ts';
+import { SessionWatch } from './session-watch.ts';
 import { applyStatements, dropSlotStatement, slotStatement } from './setup.ts';
 import { checkSlotIsOurs, createSlot, readSlot, type SlotState } from './slot.ts';
 import { PostgresStream } from './stream.ts';
@@ -37,6 +38,7 @@ class PostgresConnector implements Connector {
   readonly #host: SourceHost;
   #control: ControlClient | null = null;
   #warnedPatterns = false;
+  #sessions: SessionWatch | null = null;
 
   constructor(options: ResolvedPostgres, host: SourceHost) {
     this.#options = options;
@@ -94,6 +96,8 @@ class PostgresConnector implements Connector {
       log,
       remember: () => this.#remember(state, known),
     };
+    this.#sessions = new SessionWatch({ name: options.name, actors: this.#host.actors, matcher, log });
+    await this.#sessions.look(client);
     const around = await lookAround(client, context);
     this.#warnOfPatterns(around);
     const slot = await readSlot(client, options.slot);
@@ -282,6 +286,7 @@ class PostgresConnector implements Connector {
       checkUtf8: facts.encoding === 'SQL_ASCII',
       now: host.now,
     });
+    const schemaEnvelope = envelopeCompiler({ idPrefix, kind: 'schema', source });
     const describe = async (message: RelationMessage) => {
       const details = await describeRelation(await this.#controlClient(), context.types, message);
       decoder.setRelation(compileRelation(message, details, host.actors.rowRule(message.schema, message.table)));
@@ -292,12 +297,11 @@ class PostgresConnector implements Connector {
       const place = decoder.place;
       if (place !== null && !place.held) {
         const lsn = formatLsn(place.lsn);
-        const fragments = transactionFragments({
-          id: `${idPrefix}:${lsn}`,
-          kind: 'schema',
+        const fragments = schemaEnvelope({
+          position: lsn,
           time: place.time,
           captured: isoMillis(host.now()),
-          source: { ...source, lsn, tx: place.tx },
+          source: `,"lsn":"${lsn}","tx":"${place.tx}"`,
         });
         writeSchemaRecord(host.output, fragments, place.seq, message.oid, change, after);
       }
@@ -325,7 +329,9 @@ class PostgresConnector implements Connector {
       await sleep(context.options.check_interval * 1000, signal);
       if (signal.aborted) return;
       try {
-        await watchOnce(await this.#controlClient(), context, warned);
+        const client = await this.#controlClient();
+        await watchOnce(client, context, warned);
+        await this.#sessions?.look(client);
       } catch (error) {
         if (signal.aborted) return;
         const code = error instanceof AuditError ? error.code : null;
