@@ -10,7 +10,7 @@ import type { SinkMetrics, SinkStatus } from './metrics.ts';
 import type { DeliveryOptions } from './options.ts';
 import type { Parcel } from './parcel.ts';
 import { Sender } from './sender.ts';
-import { makeShape } from './shape.ts';
+import { makeShaper } from './shape.ts';
 
 /** What one sink's delivery is given. It owns the sink and closes it. */
 export interface DeliveryPlan {
@@ -93,13 +93,20 @@ class LedgerDelivery {
       (error) => this.#fail(error),
     );
     const health = new Health(plan.log, metrics, () => this.#cursor.touch());
-    const { shape, reduce } = makeShape(options, sink.limits, metrics);
+    const deadLetters = deadLetterBox(plan);
+    const { shape, reduce } = makeShaper({
+      options,
+      maxRecordBytes: sink.limits.maxRecordBytes,
+      metrics,
+      deadLetters,
+      onFilterError: (message) => this.#filterFailed(message),
+    });
     this.#shape = shape;
     this.#sender = new Sender({
       sink,
       health,
       metrics,
-      deadLetters: deadLetterBox(plan),
+      deadLetters,
       reduce,
       retryMaxMs: options.retry_max_ms,
     });
@@ -219,6 +226,14 @@ class LedgerDelivery {
 
   async #landAll(): Promise<void> {
     while (this.#plan.metrics.inFlight > 0) await this.#landing();
+  }
+
+  #filterFailed(reason: string): void {
+    if (this.#plan.metrics.filterErrors++ > 0) return;
+    this.#plan.log.warn(
+      { event: 'sink_filter_failed', reason, action: 'Guard members that may be absent: has(record.actor) && …' },
+      'The filter’s expression fails on some records; they are sent.',
+    );
   }
 
   #fail(error: unknown): void {

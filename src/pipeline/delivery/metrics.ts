@@ -1,7 +1,7 @@
 /** Counters of one sink, kept by its delivery; read by `status` and the metrics page. */
 export interface SinkMetrics {
   state: 'starting' | 'running' | 'down' | 'stopped' | 'failed';
-  /** Records the receiver took. A split record counts once. */
+  /** Records the receiver took; each part of a split one counts. */
   records: number;
   bytes: number;
   batches: number;
@@ -9,6 +9,8 @@ export interface SinkMetrics {
   retries: number;
   /** Records left out by the filter. */
   filtered: number;
+  /** Records on which the filter's expression failed; they are sent. */
+  filterErrors: number;
   /** Records that were sent in parts or with values replaced. */
   reduced: number;
   deadLetters: number;
@@ -28,6 +30,7 @@ export function sinkMetrics(): SinkMetrics {
     batches: 0,
     retries: 0,
     filtered: 0,
+    filterErrors: 0,
     reduced: 0,
     deadLetters: 0,
     inFlight: 0,

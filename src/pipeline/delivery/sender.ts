@@ -3,7 +3,8 @@ import { AuditError, messageOf } from '../../errors/audit-error.ts';
 import { backoffMs, wait } from '../backoff.ts';
 import type { Health } from './health.ts';
 import type { SinkMetrics } from './metrics.ts';
-import { indexAt, lineAt, type Parcel, parcelOf, pickRecords, sliceParcel } from './parcel.ts';
+import type { Lines } from './oversize.ts';
+import { indexAt, lineAt, type Parcel, pickRecords, sliceParcel } from './parcel.ts';
 
 /** Keeps what the receiver refused for good; durable when it resolves. */
 export type DeadLetterBox = (letters: readonly DeadLetter[]) => void;
@@ -15,8 +16,11 @@ export interface DeadLetter {
   readonly line: Buffer;
 }
 
-/** Makes a record smaller than `limit` bytes, as one line or several; null when that cannot be done. */
-export type Reduce = (line: Buffer, limit: number) => Buffer[] | null;
+/** Makes a record at most `limit` bytes long, as one line or several; null when that cannot be done. */
+export type Reduce = (line: Buffer, limit: number) => Lines | null;
+
+/** The reason of a record in a partial failure that the receiver would take if it were smaller. */
+const TOO_LARGE = 'too_large';
 
 export interface SenderOptions {
   readonly sink: Sink;
@@ -48,7 +52,7 @@ export class Sender {
     // Sent from the front, so that what comes first in the ledger comes first at the receiver also after a split.
     const todo: Parcel[] = [parcel];
     let attempt = 0;
-    for (let next = todo.shift(); next !== undefined; next = todo.shift()) {
+    for (let next = this.#takeFitting(todo); next !== null; next = this.#takeFitting(todo)) {
       if (signal.aborted) return false;
       metrics.batches++;
       const answer = await this.#deliver(next, signal);
@@ -63,6 +67,18 @@ export class Sender {
       await wait(waitMs, signal);
     }
     return true;
+  }
+
+  /** The next parcel, no larger than the receiver takes: the parts of a split record stay in one parcel until here. */
+  #takeFitting(todo: Parcel[]): Parcel | null {
+    const next = todo.shift();
+    if (next === undefined) return null;
+    const { maxBatchRecords, maxBatchBytes } = this.#options.sink.limits;
+    let count = Math.min(next.count, maxBatchRecords ?? next.count);
+    while (count > 1 && next.ends[count - 1]! > (maxBatchBytes ?? Number.MAX_SAFE_INTEGER)) count--;
+    if (count === next.count) return next;
+    todo.unshift(sliceParcel(next, count, next.count));
+    return sliceParcel(next, 0, count);
   }
 
   async #deliver(parcel: Parcel, signal: AbortSignal): Promise<Delivery> {
@@ -101,7 +117,7 @@ export class Sender {
         return backoffMs(attempt, retryMaxMs);
       case 'too_large':
         if (parcel.count > 1) this.#halve(parcel, todo);
-        else this.#makeSmaller(parcel, todo);
+        else todo.unshift(...this.#makeSmaller(parcel));
         return null;
       case 'rejected':
         // One bad record can make a receiver refuse all of a request: the others are found by halving.
@@ -119,10 +135,12 @@ export class Sender {
   #settlePartial(parcel: Parcel, failed: readonly FailedRecord[], todo: Parcel[], attempt: number): number | null {
     const { health, metrics, retryMaxMs } = this.#options;
     const again = failed.filter((record) => record.retry);
+    const large = failed.filter((record) => !record.retry && record.reason === TOO_LARGE);
     this.#bury(
       parcel,
-      failed.filter((record) => !record.retry),
+      failed.filter((record) => !record.retry && record.reason !== TOO_LARGE),
     );
+    todo.unshift(...large.flatMap(({ at }) => this.#makeSmaller(sliceParcel(parcel, at, at + 1))));
     const taken = parcel.count - failed.length;
     metrics.records += taken;
     if (again.length === 0) {
@@ -142,22 +160,18 @@ export class Sender {
     todo.unshift(sliceParcel(parcel, 0, middle), sliceParcel(parcel, middle, parcel.count));
   }
 
-  /** A single record that is too large although it kept the stated limit: half of its size is tried. */
-  #makeSmaller(parcel: Parcel, todo: Parcel[]): void {
+  /** A single record that is too large although it kept the stated limit: half of its size is tried. Empty: it was given up. */
+  #makeSmaller(parcel: Parcel): Parcel[] {
     const limit = parcel.bytes.length >> 1;
     const lines = limit < SMALLEST_BYTES ? null : this.#options.reduce(parcel.bytes, limit);
     if (lines === null) {
-      this.#bury(parcel, [{ at: 0, retry: false, reason: 'too_large' }]);
-      return;
+      this.#bury(parcel, [{ at: 0, retry: false, reason: TOO_LARGE }]);
+      return [];
     }
-    const index = indexAt(parcel, 0);
     this.#options.metrics.reduced++;
-    todo.unshift(
-      parcelOf(
-        lines,
-        lines.map(() => index),
-      ),
-    );
+    const index = indexAt(parcel, 0);
+    const count = lines.ends.length;
+    return [{ first: index, count, ...lines, indexes: new Float64Array(count).fill(index) }];
   }
 
   #bury(parcel: Parcel, failed: readonly FailedRecord[]): void {

@@ -1,0 +1,159 @@
+import { createHash } from 'node:crypto';
+import type { Member } from './json-scan.ts';
+import { LineEditor, objectOf } from './line-editor.ts';
+
+/** Lines made of one record, each with its line feed. */
+export interface Lines {
+  readonly bytes: Buffer;
+  readonly ends: Uint32Array;
+}
+
+/** Members that hold values of any size. */
+const BULKY = ['before', 'after', 'context', 'details'] as const;
+
+interface Candidate {
+  readonly parent: string;
+  /** null: the parent's value is no object and goes as a whole. */
+  readonly member: Member | null;
+  readonly bytes: number;
+}
+
+/**
+ * The record with its largest values replaced by SHA-256 and size until the line, with its line feed, is at most `limit`
+ * bytes. Null when that is not enough. A digest is over the value's JSON text as it stands in the ledger.
+ */
+export function digestValues(line: Buffer, limit: number): Buffer | null {
+  const candidates = candidatesOf(new LineEditor(line));
+  // What is taken out is decided by the sizes alone, so a few rounds settle it: what a mark costs is known afterwards.
+  for (let take = 1; take <= candidates.length; take = Math.max(take + 1, take + (take >> 1))) {
+    const enough = firstEnough(candidates, take, line.length - limit);
+    const smaller = withoutCandidates(line, candidates.slice(0, enough));
+    if (smaller.length <= limit) return smaller;
+    take = enough;
+  }
+  return null;
+}
+
+function candidatesOf(editor: LineEditor): Candidate[] {
+  const candidates: Candidate[] = [];
+  for (const parent of BULKY) {
+    const member = editor.member(parent);
+    if (member === undefined) continue;
+    const inner = editor.inner(parent);
+    if (inner.length === 0) candidates.push({ parent, member: null, bytes: member.end - member.valueStart });
+    for (const each of inner) candidates.push({ parent, member: each, bytes: each.end - each.valueStart });
+  }
+  return candidates.sort((a, b) => b.bytes - a.bytes);
+}
+
+/** How many of the largest are needed, at least `atLeast`, to save `excess` bytes. */
+function firstEnough(candidates: readonly Candidate[], atLeast: number, excess: number): number {
+  let saved = 0;
+  let count = 0;
+  while (count < candidates.length && (count < atLeast || saved < excess)) saved += candidates[count++]!.bytes;
+  return count;
+}
+
+function withoutCandidates(line: Buffer, taken: readonly Candidate[]): Buffer {
+  const editor = new LineEditor(line);
+  const digests: string[] = [];
+  for (const parent of BULKY) {
+    const here = taken.filter((candidate) => candidate.parent === parent);
+    if (here.length === 0) continue;
+    const inner = editor.inner(parent);
+    const gone = new Set(here.map(({ member }) => member?.start));
+    const kept = inner.filter(({ start }) => !gone.has(start));
+    if (inner.length === 0 || kept.length === 0) editor.drop(parent);
+    else editor.replace(parent, objectOf(line, kept));
+    for (const { member } of here) {
+      const value = member ?? editor.member(parent)!;
+      const path = member === null ? parent : `${parent}.${JSON.parse(`"${member.name}"`)}`;
+      editor.missing(path, 'too_large');
+      digests.push(`${JSON.stringify(path)}:${digestOf(line.subarray(value.valueStart, value.end))}`);
+    }
+  }
+  if (editor.member('details') !== undefined && taken.some(({ parent }) => parent === 'details')) {
+    const all = taken.filter(({ parent }) => parent === 'details').length === editor.inner('details').length;
+    if (all) editor.replace('details', Buffer.from('{}'));
+  }
+  editor.detail('digests', `{${digests.join(',')}}`);
+  return editor.finish();
+}
+
+function digestOf(value: Buffer): string {
+  return `{"sha256":"${createHash('sha256').update(value).digest('hex')}","bytes":${value.length}}`;
+}
+
+/** Members a part keeps, as far as they are short. */
+const PART_HEAD = ['v', 'index', 'kind', 'time', 'captured', 'source', 'action', 'object', 'actor', 'outcome'];
+/** Of these a part has a short form when they are long. */
+const PART_NEEDS: Readonly<Record<string, string>> = { object: '{}' };
+/** `"part":{…}` without the text, all numbers at their longest. */
+const PART_BYTES = 260;
+/** A part with less text than this is not worth sending. */
+const LEAST_TEXT = 64;
+
+/**
+ * The record in numbered parts, each a record of at most `limit` bytes with the id `‹id›#part‹n›`. The texts of
+ * `details.part.text` in order are the record's line, whose SHA-256 each part names. Null when `limit` is too small.
+ */
+export function splitRecord(line: Buffer, limit: number): Lines | null {
+  const content = line[line.length - 1] === 0x0a ? line.subarray(0, line.length - 1) : line;
+  const editor = new LineEditor(content);
+  const id = String(editor.value('id'));
+  const head = partHead(editor, limit >> 2);
+  const room = limit - head.length - 2 * Buffer.byteLength(JSON.stringify(id)) - PART_BYTES;
+  if (room < LEAST_TEXT) return null;
+  const cuts = cutsOf(content, room);
+  const sha256 = createHash('sha256').update(content).digest('hex');
+  const lines = cuts.map((end, n) => {
+    const text = content.toString('utf8', n === 0 ? 0 : cuts[n - 1]!, end);
+    const part = { number: n + 1, of: cuts.length, id, sha256, bytes: content.length, text };
+    return `${head}"id":${JSON.stringify(`${id}#part${n + 1}`)},"missing":{"record":"in_parts"},"details":${JSON.stringify({ part })}}\n`;
+  });
+  return linesOf(lines);
+}
+
+/** `{"v":1,…,"outcome":"…",`: what every part says of the record. */
+function partHead(editor: LineEditor, most: number): string {
+  const parts: string[] = [];
+  for (const { name, start, valueStart, end } of editor.members) {
+    if (!PART_HEAD.includes(name)) continue;
+    if (end - start <= most) parts.push(editor.line.toString('utf8', start, end));
+    else if (PART_NEEDS[name] !== undefined) {
+      parts.push(editor.line.toString('utf8', start, valueStart) + PART_NEEDS[name]);
+    }
+  }
+  return `{${parts.join(',')},`;
+}
+
+/** Ends of the pieces of a text whose JSON string form is at most `room` bytes; never inside a character. */
+function cutsOf(bytes: Buffer, room: number): number[] {
+  const cuts: number[] = [];
+  let cost = 0;
+  let character = 0;
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at]!;
+    if ((byte & 0xc0) !== 0x80) character = at;
+    cost += byte === 0x22 || byte === 0x5c ? 2 : byte < 0x20 ? 6 : 1;
+    if (cost <= room) continue;
+    cuts.push(character);
+    at = character;
+    cost = bytes[at] === 0x22 || bytes[at] === 0x5c ? 2 : 1;
+  }
+  cuts.push(bytes.length);
+  return cuts;
+}
+
+function linesOf(texts: readonly string[]): Lines {
+  const ends = new Uint32Array(texts.length);
+  let size = 0;
+  texts.forEach((line, i) => {
+    ends[i] = size += Buffer.byteLength(line);
+  });
+  const bytes = Buffer.allocUnsafe(size);
+  texts.forEach((line, i) => {
+    bytes.write(line, i === 0 ? 0 : ends[i - 1]!);
+  });
+  return { bytes, ends };
+}
