@@ -50,4 +50,6 @@ if (env['OUT'] !== undefined) {
 }
 rmSync(data, { recursive: true, force: true });
 const usage = process.resourceUsage();
-process.stdout.write(`${JSON.stringify({ changes, records: outcome.records, cpuSeconds: (usage.userCPUTime + usage.systemCPUTime) / 1e6, peakRssMiB: usage.maxRSS / 1024 })}\n`);
+process.stdout.write(
+  `${JSON.stringify({ changes, records: outcome.records, cpuSeconds: (usage.userCPUTime + usage.systemCPUTime) / 1e6, peakRssMiB: usage.maxRSS / 1024 })}\n`,
+);

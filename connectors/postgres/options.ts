@@ -4,13 +4,10 @@ import { z } from 'zod';
 export const postgresOptions = z
   .strictObject({
     type: z.literal('postgres'),
-    url: z
-      .string()
-      .min(1)
-      .meta({
-        description: 'Connection URL; TLS by its sslmode. The user needs REPLICATION and SELECT on nothing.',
-        example: '${SHOP_DATABASE_URL}',
-      }),
+    url: z.string().min(1).meta({
+      description: 'Connection URL; TLS by its sslmode. The user needs REPLICATION and SELECT on nothing.',
+      example: '${SHOP_DATABASE_URL}',
+    }),
     tables: z
       .array(z.string().min(1))
       .min(1)
@@ -20,13 +17,10 @@ export const postgresOptions = z
           'Patterns `schema.table` with `*` and `?`; a leading `!` excludes. The last pattern that fits decides.',
         example: ['public.*', '!public.sessions'],
       }),
-    setup: z
-      .enum(['auto', 'manual'])
-      .default('manual')
-      .meta({
-        description:
-          'Whether `run` may create the publication and the slot, and keep them fitting to `tables`; else it prints the SQL and exits.',
-      }),
+    setup: z.enum(['auto', 'manual']).default('manual').meta({
+      description:
+        'Whether `run` may create the publication and the slot, and keep them fitting to `tables`; else it prints the SQL and exits.',
+    }),
     publication: z
       .string()
       .min(1)
@@ -38,27 +32,16 @@ export const postgresOptions = z
       .regex(/^[a-z0-9_]{1,63}$/)
       .optional()
       .meta({ description: 'Name of the replication slot: a-z, 0-9 and _. Default: changetrail_<source>.' }),
-    replica_identity: z
-      .enum(['keep', 'full'])
-      .default('keep')
-      .meta({
-        description:
-          'full: with `setup: auto`, tables are altered to REPLICA IDENTITY FULL so that every record has its before. keep: they stay as they are.',
-      }),
-    partitions: z
-      .enum(['leaf', 'root'])
-      .default('leaf')
-      .meta({
-        description: 'Whether a partitioned table’s changes are recorded under the partition or under the table.',
-      }),
-    check_interval: z
-      .int()
-      .min(1)
-      .max(10)
-      .default(5)
-      .meta({
-        description: 'Seconds between looks at tables, publication and slot. A new table is captured within this time.',
-      }),
+    replica_identity: z.enum(['keep', 'full']).default('keep').meta({
+      description:
+        'full: with `setup: auto`, tables are altered to REPLICA IDENTITY FULL so that every record has its before. keep: they stay as they are.',
+    }),
+    partitions: z.enum(['leaf', 'root']).default('leaf').meta({
+      description: 'Whether a partitioned table’s changes are recorded under the partition or under the table.',
+    }),
+    check_interval: z.int().min(1).max(10).default(5).meta({
+      description: 'Seconds between looks at tables, publication and slot. A new table is captured within this time.',
+    }),
   })
   .meta({ title: 'PostgreSQL source' });
 

@@ -18,6 +18,17 @@ const CONFIRM_MS = 100;
 const STATUS_MS = 10_000;
 /** The server answers a status that asks for it; silence for this long means the connection is dead. */
 const SILENCE_MS = 60_000;
+/**
+ * Under load the socket rests this long after a small read, so that the next one is large. The server sends each message
+ * with a call of its own and every read wakes it: with few large reads it spends its core on decoding (bench/RESULTS.md).
+ */
+const GATHER_MS = 2;
+/** Load: as many bytes in one window. Below it, latency counts more than throughput. */
+const GATHER_WINDOW_MS = 10;
+const GATHER_WINDOW_BYTES = 128 << 10;
+/** A read of this size is large: the kernel had gathered. */
+const LARGE_READ_BYTES = 48 << 10;
+
 /** How long a stop waits for the last records to become durable and be confirmed. */
 const SETTLE_MS = 5_000;
 const END_MS = 2_000;
@@ -79,6 +90,8 @@ export class PostgresStream implements SourceStream {
   #reached: bigint;
   #receivedAt: number;
   #confirmTimer: NodeJS.Timeout | null = null;
+  #windowStart = 0;
+  #windowBytes = 0;
   /** What earlier streams of this process have counted. */
   readonly #before: { readonly changes: number; readonly transactions: number };
   #finish!: (error: AuditError | null) => void;
@@ -158,6 +171,7 @@ export class PostgresStream implements SourceStream {
     const { slot, publications } = this.#options;
     const start = (client: pg.Client, lsn: string) => {
       this.#connection = (client as unknown as { connection: ReplicationConnection }).connection;
+      this.#connection.stream.on('data', (chunk: Buffer) => this.#gather(chunk.length));
       const names = publications.map(quoteIdent).join(',').replaceAll("'", "''");
       // @see https://www.postgresql.org/docs/current/protocol-logical-replication.html
       return client.query(
@@ -227,6 +241,20 @@ export class PostgresStream implements SourceStream {
   #resume(): void {
     this.#paused = false;
     if (!this.#stopping) this.#connection?.stream.resume();
+  }
+
+  #gather(bytes: number): void {
+    const now = performance.now();
+    if (now - this.#windowStart > GATHER_WINDOW_MS) {
+      this.#windowStart = now;
+      this.#windowBytes = 0;
+    }
+    this.#windowBytes += bytes;
+    if (bytes >= LARGE_READ_BYTES || this.#windowBytes < GATHER_WINDOW_BYTES || this.#paused) return;
+    this.#pause();
+    setTimeout(() => {
+      if (this.#held === null && !this.#options.output.full) this.#resume();
+    }, GATHER_MS);
   }
 
   #heartbeat(lsn: string, respond: boolean): void {

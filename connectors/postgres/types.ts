@@ -7,7 +7,7 @@ export const FORM = {
   /** As INTEGER, but NaN and ±Infinity become strings. */
   FLOAT: 1,
   BOOLEAN: 2,
-  /** JSON text, as it stands; line feeds between its tokens become spaces. */
+  /** json: text as its writer wrote it; line feeds between its tokens become spaces. */
   JSON: 3,
   /** A string that never needs escaping: int8, numeric, uuid, date, … */
   PLAIN: 4,
@@ -18,6 +18,8 @@ export const FORM = {
   /** As TIMESTAMP, with `+00` → `Z`. */
   TIMESTAMPTZ: 7,
   ARRAY: 8,
+  /** jsonb: the server's own form, which has no line feeds: taken as it is. */
+  JSONB: 9,
 } as const;
 
 export type Form = (typeof FORM)[keyof typeof FORM];
@@ -40,7 +42,7 @@ const BUILT_IN = new Map<number, Form>([
   [23, FORM.INTEGER],
   [26, FORM.INTEGER], // oid
   [114, FORM.JSON],
-  [3802, FORM.JSON], // jsonb
+  [3802, FORM.JSONB],
   [700, FORM.FLOAT],
   [701, FORM.FLOAT],
   [1700, FORM.PLAIN], // numeric

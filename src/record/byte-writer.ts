@@ -17,7 +17,7 @@ ESCAPE[BACKSLASH] = BACKSLASH;
 /** A value longer than this is copied piece by piece, so that the buffer never needs to hold it whole. */
 const PIECE_BYTES = 1 << 16;
 /** A loop over the bytes beats `copy` below this length (bench/byte-writer.ts). */
-const SHORT_BYTES = 48;
+const SHORT_BYTES = 96;
 
 /** Makes room in a writer that is full: writes bytes away or grows the buffer. After it `pos + bytes <= buf.length`. */
 export type MakeRoom = (writer: ByteWriter, bytes: number) => void;
@@ -56,20 +56,19 @@ export class ByteWriter {
 
   /** Copies bytes as they are. */
   bytes(source: Uint8Array): void {
-    const length = source.length;
-    if (length > SHORT_BYTES) {
-      this.range(source, 0, length);
-      return;
-    }
-    this.ensure(length);
-    const out = this.buf;
-    let pos = this.pos;
-    for (let i = 0; i < length; i++) out[pos++] = source[i]!;
-    this.pos = pos;
+    this.range(source, 0, source.length);
   }
 
   /** Copies `source[start, end)` as it is, in pieces. */
   range(source: Uint8Array, start: number, end: number): void {
+    if (end - start <= SHORT_BYTES) {
+      this.ensure(end - start);
+      const out = this.buf;
+      let pos = this.pos;
+      for (let i = start; i < end; i++) out[pos++] = source[i]!;
+      this.pos = pos;
+      return;
+    }
     for (let at = start; at < end; ) {
       const piece = Math.min(end - at, PIECE_BYTES);
       this.ensure(piece);

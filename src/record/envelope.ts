@@ -15,26 +15,35 @@ export interface TransactionFragments {
   readonly source: Uint8Array;
 }
 
-export interface EnvelopeFields {
-  /** The id without its last part (`shop:0/1A2B3C8`). */
-  readonly id: string;
+/** What all transactions of a stream have in common; compiled once. */
+export interface EnvelopeTemplate {
+  /** First part of every id: the source's name. */
+  readonly idPrefix: string;
   readonly kind: 'change' | 'schema' | 'baseline';
-  /** ISO 8601 in UTC, microseconds where the source has them. */
-  readonly time: string;
-  readonly captured: string;
-  /** All of `source` but `seq`, in order. */
+  /** `source` without what the transaction adds: name, engine, database. */
   readonly source: Readonly<Record<string, unknown>>;
 }
 
-export function transactionFragments(fields: EnvelopeFields): TransactionFragments {
-  const id = JSON.stringify(fields.id).slice(0, -1);
-  const source = JSON.stringify(fields.source).slice(0, -1);
-  return {
-    head: fragment(`,"id":${id}:`),
-    source: fragment(
-      `","kind":"${fields.kind}","time":"${fields.time}","captured":"${fields.captured}","source":${source},"seq":`,
-    ),
-  };
+/** What a transaction adds. Texts that need no escaping: positions, numbers, times. */
+export interface TransactionFields {
+  /** Middle part of the ids: `0/1A2B3C8`. */
+  readonly position: string;
+  /** ISO 8601 in UTC, microseconds where the source has them. */
+  readonly time: string;
+  readonly captured: string;
+  /** Goes on with `source`: `,"lsn":"0/1A2B3C8","tx":"7411"`. */
+  readonly source: string;
+}
+
+/** Makes the fragments of one transaction after the other; nothing is built twice. */
+export function envelopeCompiler(template: EnvelopeTemplate): (fields: TransactionFields) => TransactionFragments {
+  const id = `,"id":${JSON.stringify(template.idPrefix).slice(0, -1)}:`;
+  const kind = `","kind":"${template.kind}","time":"`;
+  const source = `","source":${JSON.stringify(template.source).slice(0, -1)}`;
+  return (fields) => ({
+    head: Buffer.from(`${id}${fields.position}:`),
+    source: Buffer.from(`${kind}${fields.time}","captured":"${fields.captured}${source}${fields.source},"seq":`),
+  });
 }
 
 /** Writes the id, kind, times and source of a record; the caller goes on with `}` of source and the action. */
@@ -55,18 +64,33 @@ export const OUTCOME_SUCCESS = fragment(',"outcome":"success"');
 
 const MICROS_PER_SECOND = 1_000_000n;
 
+/** The last second that was asked for, and its text: commits come in order, so most ask for the same. */
+let lastSecond = -1n;
+let lastSecondText = '';
+
 /** ISO 8601 with six digits from microseconds since 1970. */
 export function isoMicros(micros: bigint): string {
-  let seconds = micros / MICROS_PER_SECOND;
+  let second = micros / MICROS_PER_SECOND;
   let rest = micros % MICROS_PER_SECOND;
   if (rest < 0n) {
     rest += MICROS_PER_SECOND;
-    seconds -= 1n;
+    second -= 1n;
   }
-  const text = new Date(Number(seconds) * 1000).toISOString();
-  return `${text.slice(0, text.length - 4)}${String(rest).padStart(6, '0')}Z`;
+  if (second !== lastSecond) {
+    lastSecondText = new Date(Number(second) * 1000).toISOString().slice(0, -4);
+    lastSecond = second;
+  }
+  return `${lastSecondText}${String(rest).padStart(6, '0')}Z`;
 }
 
+let lastMs = Number.NaN;
+let lastMsText = '';
+
+/** ISO 8601 with three digits from milliseconds since 1970. */
 export function isoMillis(ms: number): string {
-  return new Date(ms).toISOString();
+  if (ms !== lastMs) {
+    lastMsText = new Date(ms).toISOString();
+    lastMs = ms;
+  }
+  return lastMsText;
 }

@@ -2,7 +2,13 @@
 import type { ActorStage } from '../../../src/core/actor.ts';
 import type { SourceOutput } from '../../../src/core/output.ts';
 import { AuditError } from '../../../src/errors/audit-error.ts';
-import { isoMicros, isoMillis, type TransactionFragments, transactionFragments } from '../../../src/record/envelope.ts';
+import {
+  envelopeCompiler,
+  isoMicros,
+  isoMillis,
+  type TransactionFields,
+  type TransactionFragments,
+} from '../../../src/record/envelope.ts';
 import { factOf } from '../actor-dialects.ts';
 import { formatLsn, POSTGRES_EPOCH_MICROS } from '../lsn.ts';
 import { ChangeWriter, type OldRow } from './change-writer.ts';
@@ -72,6 +78,7 @@ export class PgoutputDecoder {
   readonly #messages = new Map<number, Buffer>();
   readonly #old = new Tuple();
   readonly #row = new Tuple();
+  readonly #compile: (fields: TransactionFields) => TransactionFragments;
   readonly #context: { fragments: TransactionFragments; seq: number };
   #transaction: OpenTransaction | null = null;
   #held: Held;
@@ -86,6 +93,8 @@ export class PgoutputDecoder {
     this.#options = options;
     this.#held = options.held;
     this.#writer = new ChangeWriter(options.output, options.actors);
+    const { idPrefix, source } = options;
+    this.#compile = envelopeCompiler({ idPrefix, kind: 'change', source });
     this.#context = { fragments: NO_FRAGMENTS, seq: 0 };
   }
 
@@ -162,12 +171,11 @@ export class PgoutputDecoder {
 
   #fragments(lsn: bigint, micros: bigint, xid: number, origin: string | null): TransactionFragments {
     const text = formatLsn(lsn);
-    return transactionFragments({
-      id: `${this.#options.idPrefix}:${text}`,
-      kind: 'change',
+    return this.#compile({
+      position: text,
       time: isoMicros(micros),
       captured: isoMillis(this.#options.now()),
-      source: { ...this.#options.source, lsn: text, tx: String(xid), ...(origin === null ? {} : { origin }) },
+      source: `,"lsn":"${text}","tx":"${xid}"${origin === null ? '' : `,"origin":${JSON.stringify(origin)}`}`,
     });
   }
 

@@ -15,6 +15,9 @@ const MAX_COLUMNS = 1664;
 /** Rows above this are written value by value, so that the buffer never needs room for all of one. */
 const FAST_ROW_BYTES = 128 << 10;
 
+/** From here on a native copy is faster than a loop over the bytes. */
+const LONG_CELL_BYTES = 96;
+
 const TAG_TEXT = 0x74;
 const TAG_NULL = 0x6e;
 const TAG_UNCHANGED = 0x75;
@@ -171,6 +174,9 @@ function writeFast(out: ByteWriter, relation: Relation, tuple: Tuple, room: numb
     const form = forms[i]!;
     if (form === FORM.INTEGER || (form === FORM.FLOAT && startsWithDigit(b, from))) {
       for (let j = from; j < end; j++) o[q++] = b[j]!;
+    } else if (form === FORM.JSONB) {
+      if (size > LONG_CELL_BYTES) q += b.copy(o, q, from, end);
+      else for (let j = from; j < end; j++) o[q++] = b[j]!;
     } else if (form === FORM.PLAIN) {
       o[q++] = QUOTE;
       for (let j = from; j < end; j++) o[q++] = b[j]!;

@@ -15,6 +15,7 @@ const NULL = Buffer.from('null');
 export function writeValue(out: ByteWriter, form: TypeForm, b: Uint8Array, start: number, end: number): void {
   switch (form.form) {
     case FORM.INTEGER:
+    case FORM.JSONB:
       out.range(b, start, end);
       return;
     case FORM.FLOAT:
