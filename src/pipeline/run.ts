@@ -1,4 +1,5 @@
 // The whole trail of one process: ledger, sources, sinks, and the order in which they start and stop.
+import { hash } from 'node:crypto';
 import { join } from 'node:path';
 import { ActorMetrics } from '../actor/metrics.ts';
 import { createActorStage } from '../actor/stage.ts';
@@ -64,6 +65,12 @@ export async function runTrail(plan: TrailPlan): Promise<TrailSummary> {
   } finally {
     await trail.close();
   }
+}
+
+/** SHA-256 of what decides what is captured; secrets are left out, so that the hash tells nothing of them. */
+function configurationHash(configuration: Configuration): string {
+  const text = JSON.stringify(configuration, (key, value) => (/url|token|password|secret|key|header/i.test(key) ? undefined : value));
+  return hash('sha256', text, 'hex');
 }
 
 class Trail {
@@ -155,7 +162,7 @@ class Trail {
         log: log.child({ source: name }),
         metrics,
         progressMs: configuration.capture.progress_interval,
-        about: { version: VERSION },
+        about: { version: VERSION, configuration: configurationHash(configuration) },
       },
       signal,
     );

@@ -8,7 +8,7 @@ import { type PositionFiles, writePosition, writeState } from './positions.ts';
 /** Position files are written at most this often; what the ledger holds is confirmed without them. */
 const SAVE_MS = 1_000;
 /** While records flow the file only bounds how much of the ledger a restart reads. */
-const SAVE_BUSY_MS = 10_000;
+const SAVE_BUSY_MS = 2_000;
 
 /** A position with the index that must be durable before it may be confirmed. */
 interface Mark {
@@ -20,6 +20,8 @@ export interface SourceOutputOptions {
   readonly writer: LedgerWriter;
   readonly files: PositionFiles;
   readonly origin: ControlOrigin;
+  /** Added to the details of `capture` start records: which program, with which configuration. */
+  readonly about: Readonly<Record<string, unknown>>;
   now(): number;
 }
 
@@ -99,10 +101,12 @@ export class PipelineOutput implements SourceOutput {
   }
 
   control(record: ControlRecord): void {
-    const { origin, now } = this.#options;
+    const { origin, now, about } = this.#options;
+    const starts = record.kind === 'capture' && record.action === 'start';
+    const full = starts ? { ...record, details: { ...about, ...record.details } } : record;
     const index = this.#writer.next;
     const out = this.#writer.begin();
-    out.bytes(Buffer.from(controlRecordText(record, origin, index, now()), 'utf8'));
+    out.bytes(Buffer.from(controlRecordText(full, origin, index, now()), 'utf8'));
     this.#writer.end();
   }
 

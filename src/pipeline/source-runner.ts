@@ -56,6 +56,8 @@ class SourceRunner {
   #connector!: Connector;
   #attempt = 0;
   #ledgerFailure: AuditError | null = null;
+  /** Ends the running stream because of something outside of it. */
+  #endStream: ((error: unknown) => void) | null = null;
   #written: StreamProgress = NOTHING;
 
   constructor(plan: SourcePlan) {
@@ -64,6 +66,7 @@ class SourceRunner {
       writer: plan.writer,
       files: positionFiles(plan.positions, plan.name),
       origin: { name: plan.name, engine: plan.engine },
+      about: plan.about,
       now: Date.now,
     });
   }
@@ -86,6 +89,7 @@ class SourceRunner {
     const { metrics, writer } = this.#plan;
     writer.onFailure((error) => {
       this.#ledgerFailure = error;
+      this.#endStream?.(error);
     });
     while (!signal.aborted) {
       const began = Date.now();
@@ -121,7 +125,7 @@ class SourceRunner {
       ended.abort();
     };
     const both = AbortSignal.any([signal, ended.signal]);
-    writer.onFailure(fail);
+    this.#endStream = fail;
     // Positions reached while opening (a new slot's start) are saved at once, confirmed when there is a stream.
     let stream: SourceStream | null = null;
     this.#output.attach((position, saved) => stream?.confirm(position, saved), fail);
@@ -132,7 +136,7 @@ class SourceRunner {
       if (failure !== null) throw failure;
       metrics.state = 'streaming';
       metrics.lastError = null;
-      log.info({ event: 'streaming', source: name }, `Captures ${name}.`);
+      log.info({ event: 'streaming' }, `Captures ${name}.`);
       await stream.run(both);
       if (failure !== null) throw failure;
       if (this.#ledgerFailure === null) this.#recordEnd('stop', stream, null);
@@ -141,6 +145,7 @@ class SourceRunner {
       throw error;
     } finally {
       clearInterval(progress);
+      this.#endStream = null;
       if (this.#ledgerFailure === null) await this.#output.settled().catch(() => undefined);
       this.#output.attach(null, () => undefined);
       await this.#connector.close();
@@ -177,7 +182,7 @@ class SourceRunner {
     const least = retry === 'soon' ? SHORTEST_WAIT_MS : SHORTEST_OPERATOR_WAIT_MS;
     const ms = Math.max(least, backoffMs(++this.#attempt, LONGEST_WAIT_MS[retry]));
     this.#plan.log.warn(
-      { event: 'source_waiting', source: this.#plan.name, code: failure.code, wait_ms: ms, action: failure.action },
+      { event: 'source_waiting', code: failure.code, wait_ms: ms, action: failure.action },
       `${failure.message} Next try in ${(ms / 1000).toFixed(1)} s.`,
     );
     await wait(ms, signal);
