@@ -64,6 +64,73 @@ export const CODES = {
     action: 'Use that version or a newer one.',
     exit: 2,
   },
+  AUD_LEDGER_CLOSED: {
+    what: 'A record came after the ledger was closed.',
+    trail: 'Nothing was confirmed for it, so its source sends it again.',
+    action: 'Report it with the log.',
+    exit: 3,
+  },
+  AUD_LEDGER_CONTRADICTION: {
+    what: 'The records in the segments do not give the tree that was signed for them.',
+    trail: 'Capture did not start. Nothing was overwritten, nothing was signed.',
+    action: 'Keep the directory as evidence and run changetrail verify; restore a copy, or run changetrail recover.',
+    exit: 3,
+  },
+  AUD_LEDGER_ROLLBACK: {
+    what: 'The ledger is behind a head that an anchor holds: an old copy was put back.',
+    trail: 'Capture did not start. Records between the two heads are missing here.',
+    action: 'Restore the newest copy, or run changetrail recover, which begins a new ledger and says so in it.',
+    exit: 3,
+  },
+  AUD_LEDGER_FORK: {
+    what: 'The ledger and a head that an anchor holds say different things of the same records.',
+    trail: 'Capture did not start. Nothing was signed.',
+    action: 'Keep the directory as evidence. Run changetrail recover to begin a new ledger that names this one.',
+    exit: 3,
+  },
+  AUD_LEDGER_TREE: {
+    what: 'The tree of the ledger could not be written or read.',
+    trail: 'Capture stopped: records that no signed head covers would be worth little.',
+    action: 'See the message; repair the disk, then start again. The tree is made again from the segments.',
+    exit: 3,
+  },
+  AUD_LEDGER_PROOF: {
+    what: 'A proof, checkpoint or head is not of the form it should have, or does not prove what it is for.',
+    trail: 'Nothing was changed.',
+    action: 'Get it again from where it came from.',
+    exit: 1,
+  },
+  AUD_LEDGER_RECORD: {
+    what: 'There is no record of that index or id in the ledger.',
+    trail: 'Nothing was changed.',
+    action: 'Name an index or id that is in the ledger.',
+    exit: 1,
+  },
+  AUD_LEDGER_ANCHOR: {
+    what: 'An anchor cannot be used as configured.',
+    trail: 'Capture did not start.',
+    action: 'Correct the anchor’s options.',
+    exit: 2,
+  },
+  // -- keys
+  AUD_KEY_MISSING: {
+    what: 'There is no key to sign for the origin of this ledger.',
+    trail: 'Capture did not start.',
+    action: 'Give the key back, or run changetrail recover to begin a new ledger with a new key.',
+    exit: 2,
+  },
+  AUD_KEY_INVALID: {
+    what: 'A signing key or verifier key is not one, or belongs to another origin.',
+    trail: 'Nothing was signed.',
+    action: 'Give an Ed25519 key (PKCS#8 PEM or PRIVATE+KEY+…), or a verifier key name+hash+base64.',
+    exit: 2,
+  },
+  AUD_KEY_SIGN: {
+    what: 'The command that signs failed, or its signature is not valid for the public key.',
+    trail: 'Records are durable, but no new head covers them.',
+    action: 'Repair the command; it is tried again.',
+    exit: 3,
+  },
   AUD_LEDGER_MISSING: {
     what: 'There is no ledger at the given directory.',
     trail: 'Nothing was read.',

@@ -6,6 +6,34 @@ import { AuditError, messageOf, systemCode } from '../errors/audit-error.ts';
 
 const datasync = promisify(fs.fdatasync);
 
+/** The kinds of file operation a test can make fail. */
+export type FileOperation =
+  | 'mkdir'
+  | 'create'
+  | 'open'
+  | 'write'
+  | 'sync'
+  | 'truncate'
+  | 'rename'
+  | 'remove'
+  | 'sync_directory';
+
+/** Called before each operation; a throw is the operation's failure. For `write` a number is how much still gets written. */
+export type FaultPoint = (operation: FileOperation, path: string) => number | undefined;
+
+let faultPoint: FaultPoint | null = null;
+
+/** For tests: makes file operations fail. Null, as always in production, costs one comparison an operation. */
+export function setFaultPoint(point: FaultPoint | null): void {
+  faultPoint = point;
+}
+
+/** A disk that is full in the middle of a write. */
+function writeSome(fd: number, bytes: Uint8Array, at: number, some: number): never {
+  fs.writeSync(fd, bytes, 0, Math.min(some, bytes.length), at);
+  throw Object.assign(new RangeError('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
+}
+
 function writeError(path: string, doing: string, cause: unknown): AuditError {
   const code = systemCode(cause);
   const hint =
@@ -32,16 +60,22 @@ function attempt<T>(path: string, doing: string, work: () => T): T {
 }
 
 /** Makes a directory and its parents, each entry synced into its parent. */
-export function makeDirectory(path: string): void {
+export function makeDirectory(path: string, mode = 0o750): void {
   attempt(path, 'create the directory', () => {
-    const first = fs.mkdirSync(path, { recursive: true, mode: 0o750 });
-    if (first !== undefined) syncDirectory(dirname(first));
+    if (fs.existsSync(path)) return;
+    faultPoint?.('mkdir', path);
+    const first = fs.mkdirSync(path, { recursive: true, mode });
+    for (let made = path; first !== undefined; made = dirname(made)) {
+      syncDirectory(dirname(made));
+      if (made === first) break;
+    }
   });
 }
 
 /** After it, names created, renamed or removed in the directory survive a crash. */
 export function syncDirectory(path: string): void {
   attempt(path, 'sync the directory', () => {
+    faultPoint?.('sync_directory', path);
     const fd = fs.openSync(path, 'r');
     try {
       fs.fsyncSync(fd);
@@ -65,21 +99,41 @@ export class AppendFile {
 
   /** Creates the file, which must not exist; its name is durable on return. */
   static create(path: string): AppendFile {
-    const fd = attempt(path, 'create', () => fs.openSync(path, 'wx', 0o640));
-    syncDirectory(dirname(path));
+    const fd = attempt(path, 'create', () => {
+      faultPoint?.('create', path);
+      return fs.openSync(path, 'wx', 0o640);
+    });
+    try {
+      syncDirectory(dirname(path));
+    } catch (error) {
+      fs.closeSync(fd);
+      throw error;
+    }
     return new AppendFile(path, fd, 0);
   }
 
-  /** Opens an existing file and cuts it to `size` bytes; the cut is durable on return. */
+  /** Opens an existing file and cuts it to `size` bytes; the cut, the content and the name are durable on return. */
   static open(path: string, size: number): AppendFile {
-    return attempt(path, 'open', () => {
-      const fd = fs.openSync(path, 'r+');
-      if (fs.fstatSync(fd).size !== size) {
-        fs.ftruncateSync(fd, size);
-        fs.fsyncSync(fd);
-      }
-      return new AppendFile(path, fd, size);
+    const fd = attempt(path, 'open', () => {
+      faultPoint?.('open', path);
+      return fs.openSync(path, 'r+');
     });
+    try {
+      attempt(path, 'make durable', () => {
+        if (fs.fstatSync(fd).size !== size) {
+          faultPoint?.('truncate', path);
+          fs.ftruncateSync(fd, size);
+        }
+        rewriteEnd(fd, size);
+        faultPoint?.('sync', path);
+        fs.fsyncSync(fd);
+        syncDirectory(dirname(path));
+      });
+    } catch (error) {
+      fs.closeSync(fd);
+      throw error;
+    }
+    return new AppendFile(path, fd, size);
   }
 
   /** Bytes written so far, durable or not. */
@@ -90,6 +144,8 @@ export class AppendFile {
   /** Appends all of `bytes` or throws; after a throw the file may hold a part of them behind `size`. */
   write(bytes: Uint8Array): void {
     attempt(this.path, 'write', () => {
+      const some = faultPoint?.('write', this.path);
+      if (some !== undefined) writeSome(this.#fd, bytes, this.#size, some);
       for (let done = 0; done < bytes.length; ) {
         done += fs.writeSync(this.#fd, bytes, done, bytes.length - done, this.#size + done);
       }
@@ -100,6 +156,7 @@ export class AppendFile {
   /** Resolves once everything written before the call is on the disk. */
   async sync(): Promise<void> {
     try {
+      faultPoint?.('sync', this.path);
       await datasync(this.#fd);
     } catch (cause) {
       throw writeError(this.path, 'sync', cause);
@@ -108,12 +165,18 @@ export class AppendFile {
 
   /** As `sync`, holding the thread. Large groups are faster so (bench/RESULTS.md). */
   syncNow(): void {
-    attempt(this.path, 'sync', () => fs.fdatasyncSync(this.#fd));
+    attempt(this.path, 'sync', () => {
+      faultPoint?.('sync', this.path);
+      fs.fdatasyncSync(this.#fd);
+    });
   }
 
   /** Takes back bytes that were written behind `size`. */
   truncate(size: number): void {
-    attempt(this.path, 'cut', () => fs.ftruncateSync(this.#fd, size));
+    attempt(this.path, 'cut', () => {
+      faultPoint?.('truncate', this.path);
+      fs.ftruncateSync(this.#fd, size);
+    });
     this.#size = size;
   }
 
@@ -122,29 +185,93 @@ export class AppendFile {
   }
 }
 
+/** More than a writer ever has waiting for the disk. */
+const REWRITE_BYTES = 32 << 20;
+
+/**
+ * Writes the last bytes of a file over themselves. After a sync that failed, Linux takes pages for clean that never reached
+ * the disk, and a later sync says nothing of them: only written again are they synced again.
+ */
+function rewriteEnd(fd: number, size: number): void {
+  const block = Buffer.allocUnsafe(Math.min(1 << 20, size));
+  for (let at = Math.max(0, size - REWRITE_BYTES); at < size; ) {
+    const got = fs.readSync(fd, block, 0, Math.min(block.length, size - at), at);
+    if (got === 0) return;
+    for (let done = 0; done < got; ) done += fs.writeSync(fd, block, done, got - done, at + done);
+    at += got;
+  }
+}
+
 /**
  * Replaces a small file whole: after a crash it holds the old or the new content, never a mixture. Durable on return.
  * The temporary name is beside it, so only one writer a path.
  */
 export function replaceFile(path: string, content: string | Uint8Array, mode = 0o640): void {
-  attempt(path, 'write', () => {
-    const temporary = join(dirname(path), `.${basename(path)}.${Math.trunc(process.pid)}.tmp`);
+  const temporary = writeTemporary(path, content, mode, true);
+  moveFile(temporary, path);
+}
+
+/**
+ * As `replaceFile`, but durable only after `syncFile` and a sync of the directory: for files that can be made again from
+ * others. A reader sees the old or the new content.
+ */
+export function replaceFileLater(path: string, content: Uint8Array): void {
+  const temporary = writeTemporary(path, content, 0o640, false);
+  attempt(path, 'rename', () => {
+    faultPoint?.('rename', path);
+    fs.renameSync(temporary, path);
+  });
+}
+
+function writeTemporary(path: string, content: string | Uint8Array, mode: number, sync: boolean): string {
+  const bytes = typeof content === 'string' ? Buffer.from(content, 'utf8') : content;
+  const temporary = join(dirname(path), `.${basename(path)}.tmp`);
+  return attempt(path, 'write', () => {
+    faultPoint?.('create', path);
     const fd = fs.openSync(temporary, 'w', mode);
     try {
-      fs.writeFileSync(fd, content);
+      const some = faultPoint?.('write', path);
+      if (some !== undefined) writeSome(fd, bytes, 0, some);
+      fs.writeFileSync(fd, bytes);
+      if (sync) {
+        faultPoint?.('sync', path);
+        fs.fsyncSync(fd);
+      }
+    } finally {
+      fs.closeSync(fd);
+    }
+    return temporary;
+  });
+}
+
+/** Gives a file or directory another name in the same file system; durable on return. */
+export function moveFile(from: string, to: string): void {
+  attempt(to, 'rename', () => {
+    faultPoint?.('rename', to);
+    fs.renameSync(from, to);
+  });
+  syncDirectory(dirname(to));
+  if (dirname(from) !== dirname(to)) syncDirectory(dirname(from));
+}
+
+/** Makes a file's content durable. Its name is durable after a sync of the directory. */
+export function syncFile(path: string): void {
+  attempt(path, 'sync', () => {
+    const fd = fs.openSync(path, 'r');
+    try {
+      faultPoint?.('sync', path);
       fs.fsyncSync(fd);
     } finally {
       fs.closeSync(fd);
     }
-    fs.renameSync(temporary, path);
-    syncDirectory(dirname(path));
   });
 }
 
-/** Removes a file; durable on return. A file that is not there is no error. */
+/** Removes a file, or a directory with all in it; durable on return. What is not there is no error. */
 export function removeFile(path: string): void {
   attempt(path, 'remove', () => {
-    fs.rmSync(path, { force: true });
+    faultPoint?.('remove', path);
+    fs.rmSync(path, { force: true, recursive: true });
     syncDirectory(dirname(path));
   });
 }

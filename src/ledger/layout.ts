@@ -15,6 +15,10 @@ export interface DataLayout {
   readonly cursors: string;
   readonly keys: string;
   readonly deadLetters: string;
+  /** How much of the tree is known to be on the disk, and the last head: made again from the ledger when lost. */
+  readonly treeState: string;
+  /** What each anchor holds. */
+  readonly anchors: string;
 }
 
 export function dataLayout(data: string): DataLayout {
@@ -27,6 +31,8 @@ export function dataLayout(data: string): DataLayout {
     cursors: join(data, 'cursors'),
     keys: join(data, 'keys'),
     deadLetters: join(data, 'dead-letters'),
+    treeState: join(data, 'tree.json'),
+    anchors: join(data, 'anchors'),
   };
 }
 

@@ -23,7 +23,7 @@ export interface OpenLedger {
   readonly reader: LedgerReader;
   /** Bytes of a torn write that were cut at the start; 0 after a clean end. */
   readonly torn: number;
-  /** Makes everything durable and gives the directory free. */
+  /** Makes everything durable and gives the directory free. Idempotent. @throws what the writer failed with. */
   close(): Promise<void>;
 }
 
@@ -40,17 +40,15 @@ export function openLedger(data: string, options: LedgerOptions = {}): OpenLedge
       segmentBytes: options.segmentBytes ?? DEFAULT_SEGMENT_BYTES,
       groupMs: options.groupMs ?? DEFAULT_GROUP_MS,
     });
+    let closing: Promise<void> | null = null;
     return {
       layout,
       writer,
       reader: new SegmentReader(layout.segments, writerTail(writer)),
       torn: tail.torn,
-      async close() {
-        try {
-          await writer.close();
-        } finally {
-          lock.release();
-        }
+      close() {
+        closing ??= writer.close().finally(() => lock.release());
+        return closing;
       },
     };
   } catch (error) {

@@ -32,7 +32,12 @@ export class DirectoryLock {
         cause,
       });
     }
-    replaceFile(holder, `${JSON.stringify({ pid: process.pid, since: new Date().toISOString() })}\n`);
+    try {
+      replaceFile(holder, `${JSON.stringify({ pid: process.pid, since: new Date().toISOString() })}\n`);
+    } catch (error) {
+      database.close();
+      throw error;
+    }
     return new DirectoryLock(database);
   }
 

@@ -1,4 +1,4 @@
-import type { AuditError } from '../errors/audit-error.ts';
+import { AuditError } from '../errors/audit-error.ts';
 import { ByteWriter, fragment } from '../record/byte-writer.ts';
 import { AppendFile } from './file-ops.ts';
 import { segmentPath } from './layout.ts';
@@ -51,6 +51,7 @@ export class LedgerWriter {
   #durable: DurableEnd;
   #timer: NodeJS.Timeout | null = null;
   #committing = false;
+  #closed = false;
   #failure: AuditError | null = null;
   #waiters: { index: number; resolve: () => void; reject: (error: AuditError) => void }[] = [];
   #roomWaiters: (() => void)[] = [];
@@ -97,9 +98,10 @@ export class LedgerWriter {
     return new Promise((resolve) => this.#roomWaiters.push(resolve));
   }
 
-  /** Starts a record and gives the writer to go on with. @throws the failure, once there is one. */
+  /** Starts a record and gives the writer to go on with. @throws the failure, once there is one, or AUD_LEDGER_CLOSED. */
   begin(): ByteWriter {
     if (this.#failure !== null) throw this.#failure;
+    if (this.#closed) throw closed();
     const out = this.#out;
     this.#recordStart = out.pos;
     out.bytes(HEAD);
@@ -119,13 +121,23 @@ export class LedgerWriter {
   /** Takes back the record that `begin` started. */
   abort(): void {
     this.#out.pos = this.#recordStart;
-    if (this.#file !== null && this.#file.size > this.#completeSize) this.#file.truncate(this.#completeSize);
+    if (this.#file !== null && this.#file.size > this.#completeSize) {
+      try {
+        this.#file.truncate(this.#completeSize);
+      } catch (error) {
+        // A part of a record stands in the file: nothing may be written behind it.
+        this.#fail(error as AuditError);
+        throw error;
+      }
+    }
+    if (this.#durable.next < this.#next) this.#commitSoon();
   }
 
   /** Resolves once every record below `index` (default: all so far) is durable. */
   flushed(index = this.#next): Promise<void> {
     if (this.#failure !== null) return Promise.reject(this.#failure);
     if (this.#durable.next >= index) return Promise.resolve();
+    if (this.#closed) return Promise.reject(closed());
     return new Promise((resolve, reject) => {
       this.#waiters.push({ index, resolve, reject });
       this.#commitNow();
@@ -143,11 +155,13 @@ export class LedgerWriter {
     this.#failureListeners.add(listener);
   }
 
-  /** Makes everything durable and closes the segment. */
+  /** Makes everything durable and closes the segment. Idempotent. @throws the failure, when there was one. */
   async close(): Promise<void> {
+    if (this.#closed) return;
     try {
       await this.flushed();
     } finally {
+      this.#closed = true;
       if (this.#timer !== null) clearTimeout(this.#timer);
       this.#file?.close();
       this.#file = null;
@@ -177,14 +191,19 @@ export class LedgerWriter {
     } finally {
       this.#committing = false;
     }
-    if (this.#recordStart > 0) this.#commitSoon();
+    if (this.#durable.next < this.#next) this.#commitSoon();
   }
 
   async #commitGroup(): Promise<void> {
-    this.#rollWhenLarge();
     this.#writeComplete();
+    const file = this.#file;
     const end: DurableEnd = { next: this.#next, segment: this.#segmentFirst, offset: this.#completeSize };
-    if (this.#file !== null && end.next > this.#durable.next) await this.#file.sync();
+    if (file === null || end.next === this.#durable.next) return;
+    if (end.offset >= this.#options.segmentBytes) {
+      this.#roll(file, end);
+      return;
+    }
+    await file.sync();
     this.#setDurable(end);
   }
 
@@ -214,19 +233,20 @@ export class LedgerWriter {
     }
   }
 
-  /** Closes a segment that is large enough and wholly durable; what waits in the buffer starts the next one. */
-  #rollWhenLarge(): void {
-    const { next, offset } = this.#durable;
-    if (this.#file === null || offset < this.#options.segmentBytes || this.#file.size !== offset) return;
-    this.#file.close();
+  /**
+   * Syncs and closes a segment that is large enough, on the spot: under load there is always more on the way, and a source
+   * that is faster than the disk would else never see a new segment.
+   */
+  #roll(file: AppendFile, end: DurableEnd): void {
+    file.syncNow();
+    file.close();
     this.#file = null;
-    this.#segmentFirst = next;
+    this.#segmentFirst = end.next;
     this.#completeSize = 0;
-    this.#durable = { next, segment: next, offset: 0 };
+    this.#setDurable({ next: end.next, segment: end.next, offset: 0 });
   }
 
   #setDurable(end: DurableEnd): void {
-    if (end.next === this.#durable.next) return;
     this.#durable = end;
     const waiting = this.#waiters;
     this.#waiters = [];
@@ -254,4 +274,8 @@ export class LedgerWriter {
     this.#releaseRoomWaiters();
     for (const listener of this.#failureListeners) listener(error);
   }
+}
+
+function closed(): AuditError {
+  return new AuditError('AUD_LEDGER_CLOSED', { message: 'The ledger was closed; this record came after its end.' });
 }
