@@ -26,7 +26,7 @@ export const size = z
 
 export const ledgerOptions = z
   .strictObject({
-    segment_size: size.default(64 << 20).meta({ description: 'A segment is closed at this size.', example: '64MiB' }),
+    segment_size: size.prefault('64MiB').meta({ description: 'A segment is closed at this size.', example: '64MiB' }),
     group_ms: z
       .number()
       .min(0)

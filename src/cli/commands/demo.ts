@@ -34,11 +34,11 @@ export function demoCommand(): Command {
 }
 
 async function demo(options: DemoOptions): Promise<void> {
-  const log = createLogger({ level: 'warn' });
-  const stop = stopSignal(log, options.for === undefined ? undefined : parseDuration(options.for));
   const data = options.keep ?? mkdtempSync(join(tmpdir(), 'changetrail-demo-'));
   say('starting PostgreSQL …');
   const database = await startDatabase();
+  // The time counts from here: a first start also fetches the database's programs.
+  const stop = stopSignal(createLogger({ level: 'warn' }), options.for === undefined ? undefined : parseDuration(options.for));
   try {
     say('a small shop is open; its audit trail follows. Ctrl-C ends it.\n');
     const shopEnd = new AbortController();
