@@ -352,7 +352,7 @@ export class BsonJson {
 
   #base64(b: Buffer, start: number, end: number): void {
     for (let at = start; at < end; at += BASE64_PIECE)
-      this.#out.ascii(b.base64Slice(at, Math.min(end, at + BASE64_PIECE)));
+      this.#out.ascii(b.toString('base64', at, Math.min(end, at + BASE64_PIECE)));
   }
 
   #hex(b: Buffer, start: number, end: number): void {

@@ -17,7 +17,7 @@ export function hasPlainKeys(b: Buffer, document: number): boolean {
   let named = false;
   for (let at = document + 4; readElement(b, at, element); at = element.next) {
     if (b[element.keyStart] === DOLLAR) return false;
-    const key = b.latin1Slice(element.keyStart, element.keyEnd);
+    const key = b.toString('latin1', element.keyStart, element.keyEnd);
     if (seen.has(key)) return false;
     seen.add(key);
     const index = INDEX.test(key) ? Number(key) : Number.NaN;
@@ -36,7 +36,7 @@ export function hasArrayKeys(b: Buffer, array: number): boolean {
   const element = newElement();
   let index = 0;
   for (let at = array + 4; readElement(b, at, element); at = element.next) {
-    if (b.latin1Slice(element.keyStart, element.keyEnd) !== String(index++)) return false;
+    if (b.toString('latin1', element.keyStart, element.keyEnd) !== String(index++)) return false;
   }
   return true;
 }

@@ -121,19 +121,22 @@ export function readElement(b: Uint8Array, p: number, element: Element): boolean
 
 /** Key or text as a JavaScript string. */
 export function text(b: Buffer, start: number, end: number): string {
-  return b.utf8Slice(start, end);
+  return b.toString('utf8', start, end);
 }
 
 /** The text of the string value at `p`. */
 export function stringAt(b: Buffer, p: number): string {
-  return b.utf8Slice(p + 4, p + 3 + int32(b, p));
+  return b.toString('utf8', p + 4, p + 3 + int32(b, p));
 }
 
 /** Finds an element of the document at `p` by an ASCII name; for documents of the protocol, not for users' documents. */
 export function findElement(b: Buffer, p: number, name: string): Element | null {
   const element = newElement();
   for (let at = p + 4; readElement(b, at, element); at = element.next) {
-    if (element.keyEnd - element.keyStart === name.length && b.latin1Slice(element.keyStart, element.keyEnd) === name) {
+    if (
+      element.keyEnd - element.keyStart === name.length &&
+      b.toString('latin1', element.keyStart, element.keyEnd) === name
+    ) {
       return element;
     }
   }

@@ -1,0 +1,184 @@
+// `changed`: which fields an update touched, as dotted paths. A dot, a dollar or a backslash inside a name is escaped by a
+// backslash. Servers before 6.1 do not tell the field named `a.b` from `b` in `a`; the images do.
+import { BSON, cStringEnd, findElement, int32, newElement, readElement, stringAt, valueSize } from './bson/layout.ts';
+import { ABSENT, type EventView } from './events.ts';
+
+const DOT = 0x2e;
+const DOLLAR = 0x24;
+const BACKSLASH = 0x5c;
+const SPECIAL = /[.$\\]/;
+
+export interface ChangedPaths {
+  readonly paths: readonly string[];
+  /** True when a dot may be part of a name or not, and nothing at hand tells. */
+  readonly ambiguous: boolean;
+}
+
+export const NO_PATHS: ChangedPaths = { paths: [], ambiguous: false };
+
+/** The paths that the event's `updateDescription` names, in its order. */
+export function changedPaths(event: EventView): ChangedPaths {
+  if (event.update === ABSENT) return NO_PATHS;
+  const b = event.bytes;
+  const found = new PathCollector(event);
+  const updated = findElement(b, event.update, 'updatedFields');
+  const removed = findElement(b, event.update, 'removedFields');
+  const truncated = findElement(b, event.update, 'truncatedArrays');
+  const element = newElement();
+  if (updated !== null) {
+    for (let at = updated.at + 4; readElement(b, at, element); at = element.next) {
+      found.add(element.keyStart, element.keyEnd, 'after');
+    }
+  }
+  if (removed !== null) {
+    for (let at = removed.at + 4; readElement(b, at, element); at = element.next) {
+      found.add(element.at + 4, element.next - 1, 'before');
+    }
+  }
+  if (truncated !== null) {
+    for (let at = truncated.at + 4; readElement(b, at, element); at = element.next) {
+      const field = findElement(b, element.at, 'field');
+      if (field !== null) found.add(field.at + 4, field.next - 1, 'after');
+    }
+  }
+  return found;
+}
+
+class PathCollector implements ChangedPaths {
+  readonly paths: string[] = [];
+  ambiguous = false;
+  readonly #event: EventView;
+  /** Where the server says itself which dots divide, or null on servers that do not. */
+  readonly #told: number | null;
+
+  constructor(event: EventView) {
+    this.#event = event;
+    this.#told = findElement(event.bytes, event.update, 'disambiguatedPaths')?.at ?? null;
+  }
+
+  add(start: number, end: number, image: 'before' | 'after'): void {
+    const b = this.#event.bytes;
+    let dots = false;
+    let special = false;
+    for (let p = start; p < end; p++) {
+      if (b[p] === DOT) dots = true;
+      else if (b[p] === DOLLAR || b[p] === BACKSLASH) special = true;
+    }
+    const path = b.toString('utf8', start, end);
+    if (!dots && !special) this.paths.push(path);
+    else if (!dots) this.paths.push(escapeName(path));
+    else this.paths.push(this.#dotted(path, image));
+  }
+
+  #dotted(path: string, image: 'before' | 'after'): string {
+    if (this.#told !== null) return joinNames(this.#toldNames(path) ?? path.split('.'));
+    const event = this.#event;
+    const ways = this.#ways(path, image);
+    const only = ways.length > 1 ? ways.filter((way) => differs(event, way)) : ways;
+    if (only.length === 1) return joinNames(only[0]!);
+    this.ambiguous = true;
+    return joinNames(path.split('.'));
+  }
+
+  #toldNames(path: string): string[] | null {
+    const b = this.#event.bytes;
+    const element = newElement();
+    for (let at = this.#told! + 4; readElement(b, at, element); at = element.next) {
+      if (element.type !== BSON.ARRAY || b.toString('utf8', element.keyStart, element.keyEnd) !== path) continue;
+      const names: string[] = [];
+      const part = newElement();
+      for (let p = element.at + 4; readElement(b, p, part); p = part.next) {
+        names.push(part.type === BSON.STRING ? stringAt(b, part.at) : String(int32(b, part.at)));
+      }
+      return names;
+    }
+    return null;
+  }
+
+  #ways(path: string, image: 'before' | 'after'): string[][] {
+    const { bytes, after, afterType, before, beforeType } = this.#event;
+    const hasAfter = after !== ABSENT && afterType === BSON.DOCUMENT;
+    const hasBefore = before !== ABSENT && beforeType === BSON.DOCUMENT;
+    if (image === 'before') return hasBefore ? waysTo(bytes, before, path) : [];
+    return hasAfter ? waysTo(bytes, after, path) : hasBefore ? waysTo(bytes, before, path) : [];
+  }
+}
+
+/** All ways to read `path` as names of the document at `place`. */
+function waysTo(b: Buffer, place: number, path: string): string[][] {
+  const ways: string[][] = [];
+  const bytes = Buffer.from(path, 'utf8');
+  for (let at = place + 4; b[at] !== 0; ) {
+    const keyStart = at + 1;
+    const keyEnd = cStringEnd(b, keyStart);
+    const type = b[at]!;
+    at = keyEnd + 1 + valueSize(b, type, keyEnd + 1);
+    const length = keyEnd - keyStart;
+    if (length > bytes.length || !startsWith(bytes, b, keyStart, length)) continue;
+    const name = b.toString('utf8', keyStart, keyEnd);
+    if (length === bytes.length) ways.push([name]);
+    else if (bytes[length] === DOT && (type === BSON.DOCUMENT || type === BSON.ARRAY)) {
+      for (const rest of waysTo(b, keyEnd + 1, bytes.toString('utf8', length + 1))) ways.push([name, ...rest]);
+    }
+  }
+  return ways;
+}
+
+function startsWith(path: Buffer, b: Buffer, start: number, length: number): boolean {
+  for (let i = 0; i < length; i++) if (path[i] !== b[start + i]) return false;
+  return true;
+}
+
+/** Whether the value that `names` lead to is another one in the two images; false without both. */
+function differs(event: EventView, names: readonly string[]): boolean {
+  const { bytes, before, beforeType, after, afterType } = event;
+  if (beforeType !== BSON.DOCUMENT || afterType !== BSON.DOCUMENT) return false;
+  const old = valueAt(bytes, before, names);
+  const now = valueAt(bytes, after, names);
+  if (old === null || now === null) return old !== now;
+  return !old.equals(now);
+}
+
+/** Type and bytes of the value that `names` lead to. */
+function valueAt(b: Buffer, place: number, names: readonly string[]): Buffer | null {
+  const element = newElement();
+  const [name, ...rest] = names;
+  for (let at = place + 4; readElement(b, at, element); at = element.next) {
+    if (b.toString('utf8', element.keyStart, element.keyEnd) !== name) continue;
+    if (rest.length > 0) return valueAt(b, element.at, rest);
+    return Buffer.concat([Buffer.from([element.type]), b.subarray(element.at, element.next)]);
+  }
+  return null;
+}
+
+/** Fields of the first level that differ between the images of a replaced document. */
+export function replacedFields(event: EventView): readonly string[] {
+  const { bytes, before, beforeType, after, afterType } = event;
+  if (beforeType !== BSON.DOCUMENT || afterType !== BSON.DOCUMENT) return [];
+  const old = fieldsOf(bytes, before);
+  const names: string[] = [];
+  for (const [name, value] of fieldsOf(bytes, after)) {
+    if (old.get(name)?.equals(value) !== true) names.push(escapeName(name));
+    old.delete(name);
+  }
+  for (const name of old.keys()) names.push(escapeName(name));
+  return names;
+}
+
+function fieldsOf(b: Buffer, place: number): Map<string, Buffer> {
+  const fields = new Map<string, Buffer>();
+  const element = newElement();
+  for (let at = place + 4; readElement(b, at, element); at = element.next) {
+    const value = Buffer.concat([Buffer.from([element.type]), b.subarray(element.at, element.next)]);
+    fields.set(b.toString('utf8', element.keyStart, element.keyEnd), value);
+  }
+  return fields;
+}
+
+function joinNames(names: readonly string[]): string {
+  return names.map(escapeName).join('.');
+}
+
+export function escapeName(name: string): string {
+  return SPECIAL.test(name) ? name.replace(/[.$\\]/g, '\\$&') : name;
+}

@@ -1,0 +1,182 @@
+// Who made a write that is not part of a transaction: the oplog has the user's hash, the change stream has not. One range
+// query a batch on a view of the oplog, joined by cluster time, collection and key.
+import { type Document, type MongoClient, Timestamp } from 'mongodb';
+import type { ActorFact } from '../../src/core/actor.ts';
+import { findElement, int32, newElement, readElement, uint32 } from './bson/layout.ts';
+import { type ClusterTime, compareTimes } from './cluster-time.ts';
+import { type RawBatch, rawFind } from './cursor.ts';
+import { SERVER_CODE, serverCode } from './errors.ts';
+import { ABSENT, type EventView } from './events.ts';
+import { UID_BYTES, type Unattributed, type UserNames, unattributed } from './user-names.ts';
+
+/** Operations of the oplog: `c` is a command, which from MongoDB 8.0 on may hold several inserts. */
+const COMMAND = 0x63;
+const BINARY_HEAD = 5;
+/** Entries a reply: more than a batch of events has, so that one round trip is enough. */
+const JOIN_BATCH = 20_000;
+
+/** The view's definition: what the join needs and no more. In `o` only the key: the oplog also holds users' secrets. */
+export const OPLOG_VIEW_PIPELINE: readonly Document[] = [
+  { $match: { op: { $in: ['i', 'u', 'd', 'c'] } } },
+  { $project: { _id: 0, ts: 1, op: 1, ns: 1, 'lsid.uid': 1, 'o2._id': 1, 'o._id': 1 } },
+];
+
+export type ViewState = 'ready' | Extract<Unattributed, `oplog_view_${string}`>;
+
+export class OplogJoin {
+  readonly #client: MongoClient;
+  readonly #view: string;
+  readonly #users: UserNames;
+  #state: ViewState = 'oplog_view_missing';
+  /** The entries of the current batch, by time, with a place to go on from. */
+  #entries: Entry[] = [];
+  #next = 0;
+
+  constructor(client: MongoClient, view: string, users: UserNames) {
+    this.#client = client;
+    this.#view = view;
+    this.#users = users;
+  }
+
+  get state(): ViewState {
+    return this.#state;
+  }
+
+  /** Looks whether the view is there and may be read. A view on the oplog is never empty. */
+  async probe(signal: AbortSignal): Promise<ViewState> {
+    try {
+      const [batch] = await rawFind(
+        this.#client.db('local'),
+        { find: this.#view, limit: 1, singleBatch: true },
+        signal,
+      );
+      this.#state = (batch?.events.length ?? 0) > 0 ? 'ready' : 'oplog_view_missing';
+    } catch (error) {
+      if (serverCode(error) !== SERVER_CODE.UNAUTHORIZED) throw error;
+      this.#state = 'oplog_view_unreadable';
+    }
+    return this.#state;
+  }
+
+  /** Reads the entries of a range of events, both ends included. */
+  async load(first: ClusterTime, last: ClusterTime, signal: AbortSignal): Promise<void> {
+    this.#entries = [];
+    this.#next = 0;
+    if (this.#state !== 'ready') return;
+    const range = { $gte: timestamp(first), $lte: timestamp(last) };
+    const batches = await rawFind(
+      this.#client.db('local'),
+      { find: this.#view, filter: { ts: range }, batchSize: JOIN_BATCH },
+      signal,
+    );
+    for (const batch of batches) readEntries(batch, this.#entries);
+  }
+
+  /** True when the event's user has a name, or none that could be learnt. */
+  knowsUser(event: EventView): boolean {
+    const entry = this.#find(event);
+    return entry === null || entry.uid === ABSENT || this.#users.knows(entry.bytes, entry.uid);
+  }
+
+  /** What the oplog says of the event's writer. Events must come in their order. */
+  fact(event: EventView, namespace: Buffer): ActorFact {
+    if (this.#state !== 'ready') return unattributed(this.#state);
+    const entry = this.#find(event);
+    if (entry === null) return unattributed('oplog_rolled');
+    if (entry.uid === ABSENT || !isAbout(entry, event, namespace)) return unattributed('not_attributable');
+    return this.#users.fact(entry.bytes, entry.uid);
+  }
+
+  #find(event: EventView): Entry | null {
+    const entries = this.#entries;
+    while (this.#next < entries.length && compareTimes(entries[this.#next]!, event) < 0) this.#next++;
+    const entry = entries[this.#next];
+    return entry !== undefined && compareTimes(entry, event) === 0 ? entry : null;
+  }
+}
+
+/** One oplog entry, as places in the reply's bytes. */
+interface Entry extends ClusterTime {
+  readonly bytes: Buffer;
+  readonly op: number;
+  /** The text of `ns`. */
+  readonly nsStart: number;
+  readonly nsEnd: number;
+  /** 32 bytes, or ABSENT. */
+  readonly uid: number;
+  /** The element `_id`: its type's place and its end, or ABSENT. */
+  readonly idType: number;
+  readonly idStart: number;
+  readonly idEnd: number;
+}
+
+function readEntries(batch: RawBatch, entries: Entry[]): void {
+  for (const place of batch.events) entries.push(readEntry(batch.bytes, place));
+}
+
+function readEntry(bytes: Buffer, place: number): Entry {
+  const entry = {
+    bytes,
+    seconds: 0,
+    increment: 0,
+    op: 0,
+    nsStart: 0,
+    nsEnd: 0,
+    uid: ABSENT,
+    idType: 0,
+    idStart: ABSENT,
+    idEnd: ABSENT,
+  };
+  const element = newElement();
+  for (let at = place + 4; readElement(bytes, at, element); at = element.next) {
+    switch (bytes.toString('latin1', element.keyStart, element.keyEnd)) {
+      case 'ts':
+        entry.increment = uint32(bytes, element.at);
+        entry.seconds = uint32(bytes, element.at + 4);
+        break;
+      case 'op':
+        entry.op = bytes[element.at + 4]!;
+        break;
+      case 'ns':
+        entry.nsStart = element.at + 4;
+        entry.nsEnd = element.next - 1;
+        break;
+      case 'lsid':
+        entry.uid = uidOf(bytes, element.at);
+        break;
+      // An update has its key in o2; `o` then holds the change and no key.
+      case 'o':
+      case 'o2': {
+        const id = findElement(bytes, element.at, '_id');
+        if (id === null) break;
+        entry.idType = id.type;
+        entry.idStart = id.at;
+        entry.idEnd = id.next;
+        break;
+      }
+      default: // A view of another form: more than is needed.
+    }
+  }
+  return entry;
+}
+
+/** Where the 32 bytes of `uid` in a session document are, or ABSENT. */
+export function uidOf(bytes: Buffer, session: number): number {
+  const uid = findElement(bytes, session, 'uid');
+  return uid === null || int32(bytes, uid.at) !== UID_BYTES ? ABSENT : uid.at + BINARY_HEAD;
+}
+
+/** Times are unique in one oplog; that the entry is about the same document is the proof that it is this oplog. */
+function isAbout(entry: Entry, event: EventView, namespace: Buffer): boolean {
+  if (entry.op === COMMAND) return true;
+  const { bytes } = entry;
+  if (bytes.compare(namespace, 0, namespace.length, entry.nsStart, entry.nsEnd) !== 0) return false;
+  if (entry.idStart === ABSENT || event.key === ABSENT) return true;
+  const id = findElement(event.bytes, event.key, '_id');
+  if (id === null) return true;
+  return id.type === entry.idType && bytes.compare(event.bytes, id.at, id.next, entry.idStart, entry.idEnd) === 0;
+}
+
+function timestamp(time: ClusterTime): Timestamp {
+  return new Timestamp({ t: time.seconds, i: time.increment });
+}

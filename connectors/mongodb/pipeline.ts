@@ -1,0 +1,92 @@
+// The aggregation that the change stream is: where it starts, what it lets through, and what keeps an event below 16 MB.
+import { type Document, Timestamp } from 'mongodb';
+import type { ClusterTime } from './cluster-time.ts';
+import type { CollectionMatcher } from './patterns.ts';
+
+/** Where a stream starts: at a time, all of it included, or behind the event of a token. */
+export type StreamStart = { readonly time: ClusterTime } | { readonly token: string };
+
+/**
+ * How much of an event is asked for. `whole`: all that fits; `single`: the same, one event a reply, to find the event that
+ * does not; `bare`: without images; `key`: without the description of the update too.
+ */
+export type Detail = 'whole' | 'single' | 'bare' | 'key';
+
+/**
+ * Both images and the description of an update together may be larger than an event may be (16 MB and 16 KB). A single one
+ * never is, so nothing is left out that would fit.
+ */
+const LARGEST_SUM_BYTES = 16 * 1024 * 1024;
+
+const DOCUMENT_OPERATIONS = ['insert', 'update', 'replace', 'delete'];
+
+export interface PipelineOptions {
+  readonly start: StreamStart;
+  readonly cluster: boolean;
+  readonly matcher: CollectionMatcher;
+  readonly contextCollection: string;
+  readonly detail: Detail;
+  /** The server splits large events itself. */
+  readonly split: boolean;
+}
+
+export function streamPipeline(options: PipelineOptions): Document[] {
+  const { start, detail } = options;
+  const stream: Document = {
+    fullDocument: 'whenAvailable',
+    fullDocumentBeforeChange: 'whenAvailable',
+    showExpandedEvents: true,
+    ...('time' in start
+      ? { startAtOperationTime: new Timestamp({ t: start.time.seconds, i: start.time.increment }) }
+      : { startAfter: { _data: start.token } }),
+    ...(options.cluster ? { allChangesForCluster: true } : {}),
+  };
+  const stages: Document[] = [{ $changeStream: stream }, ...filter(options)];
+  if (detail === 'bare') stages.push({ $unset: ['fullDocument', 'fullDocumentBeforeChange'] });
+  else if (detail === 'key') stages.push({ $unset: ['fullDocument', 'fullDocumentBeforeChange', 'updateDescription'] });
+  else if (options.split) stages.push({ $changeStreamSplitLargeEvent: {} });
+  else stages.push(SIZE_GUARD);
+  return stages;
+}
+
+/** Definitions and the context collection come through always: they are few, and decided on here. */
+function filter({ matcher, contextCollection }: PipelineOptions): Document[] {
+  const { serverFilter } = matcher;
+  if (serverFilter === null) return [];
+  const always = [{ operationType: { $nin: DOCUMENT_OPERATIONS } }, { 'ns.coll': contextCollection }];
+  return [{ $match: { $or: [serverFilter, ...always] } }];
+}
+
+const size = (field: string): Document => ({ $bsonSize: { $ifNull: [field, {}] } });
+const tooLarge = (...fields: string[]): Document => ({ $gt: [{ $add: fields.map(size) }, LARGEST_SUM_BYTES] });
+const without = (...fields: string[]): Document =>
+  fields.reduce<Document | string>((input, field) => ({ $unsetField: { field, input } }), '$$ROOT') as Document;
+
+/**
+ * Leaves out what makes an event too large. Of an update the after-image goes first: its before-image and its description
+ * still tell it. Of a replacement the before-image: its after-image is the only word on what was written. When the rest is
+ * still too large, both go. An image that is left out is absent, where one that the server does not have is null.
+ */
+const SIZE_GUARD: Document = {
+  $replaceWith: either(
+    tooLarge('$fullDocument', '$fullDocumentBeforeChange', '$updateDescription'),
+    either(
+      { $eq: ['$operationType', 'replace'] },
+      without('fullDocumentBeforeChange'),
+      either(
+        tooLarge('$fullDocumentBeforeChange', '$updateDescription'),
+        either(
+          tooLarge('$fullDocument', '$updateDescription'),
+          without('fullDocument', 'fullDocumentBeforeChange'),
+          without('fullDocumentBeforeChange'),
+        ),
+        without('fullDocument'),
+      ),
+    ),
+    '$$ROOT',
+  ),
+};
+
+function either(condition: Document, yes: Document | string, no: Document | string): Document {
+  return { $cond: [condition, yes, no] };
+}

@@ -1,0 +1,43 @@
+import type { Position } from '../../src/core/output.ts';
+import { type ClusterTime, compareTimes, parseTime, timeText } from './cluster-time.ts';
+
+/**
+ * Where capture stands: all changes before `time` are recorded, and those at `time` up to the ordinal `seq` (-1: none of
+ * them). The stream is started again at `time` itself, so that a transaction is always delivered whole, with its context
+ * document; what is recorded is dropped by (time, seq).
+ */
+export interface MongoPosition {
+  readonly time: ClusterTime;
+  readonly seq: number;
+  /** Token of an event at or before `time`: the server refuses it when its history is another one. */
+  readonly token: string | null;
+}
+
+export function formatPosition(position: MongoPosition): Position {
+  return JSON.stringify({ ts: timeText(position.time), seq: position.seq, token: position.token });
+}
+
+/** Null for anything but what `formatPosition` wrote. */
+export function parsePosition(text: Position | null): MongoPosition | null {
+  if (text === null) return null;
+  try {
+    const value = JSON.parse(text) as { ts?: unknown; seq?: unknown; token?: unknown };
+    const time = parseTime(value.ts);
+    if (time === null || !Number.isSafeInteger(value.seq)) return null;
+    return { time, seq: value.seq as number, token: typeof value.token === 'string' ? value.token : null };
+  } catch {
+    return null;
+  }
+}
+
+/** A record of the stream by its place: cluster time, ordinal. */
+export interface RecordPlace {
+  readonly time: ClusterTime;
+  readonly seq: number;
+}
+
+/** The later of two places; null is before everything. */
+export function laterPlace<T extends RecordPlace>(a: T | null, b: T | null): T | null {
+  if (a === null || b === null) return a ?? b;
+  return (compareTimes(a.time, b.time) || a.seq - b.seq) >= 0 ? a : b;
+}

@@ -1,0 +1,268 @@
+// Reads the change stream batch by batch and writes records, until told to stop.
+import type { MongoClient } from 'mongodb';
+import type { SourceHost, SourceStream, StreamProgress } from '../../src/core/connector.ts';
+import { AuditError } from '../../src/errors/audit-error.ts';
+import type { Attribution } from './attribution.ts';
+import type { Deployment } from './client.ts';
+import { type ClusterTime, compareTimes } from './cluster-time.ts';
+import { type RawBatch, RawCursor } from './cursor.ts';
+import { mongoError, SERVER_CODE, serverCode } from './errors.ts';
+import { EventSink } from './event-sink.ts';
+import { ABSENT, EventView } from './events.ts';
+import type { ImageState } from './image-state.ts';
+import type { Namespaces } from './namespaces.ts';
+import type { CollectionMatcher } from './patterns.ts';
+import { type Detail, type StreamStart, streamPipeline } from './pipeline.ts';
+import { formatPosition } from './position.ts';
+import type { Start } from './resume.ts';
+import { tokenTime } from './resume-token.ts';
+import type { AutomaticSetup } from './setup.ts';
+import { SplitEvents } from './split-events.ts';
+
+export interface MongoStreamOptions {
+  readonly client: MongoClient;
+  readonly host: SourceHost;
+  readonly deployment: Deployment;
+  readonly start: Start;
+  /** Null: the whole cluster. */
+  readonly database: string | null;
+  readonly matcher: CollectionMatcher;
+  readonly contextCollection: string;
+  readonly batchSize: number;
+  readonly namespaces: Namespaces;
+  readonly images: ImageState;
+  readonly attribution: Attribution;
+  /** Null with `setup: manual`. */
+  readonly setup: AutomaticSetup | null;
+  /** Called when something to be remembered has changed. */
+  remember(): void;
+}
+
+/** Less of an event that was too large, step by step. */
+const LESS: Readonly<Record<Detail, Detail | null>> = { whole: 'single', single: 'bare', bare: 'key', key: null };
+
+export class MongoStream implements SourceStream {
+  readonly #options: MongoStreamOptions;
+  readonly #sink: EventSink;
+  readonly #view = new EventView();
+  readonly #split = new SplitEvents();
+  #start: StreamStart;
+  #detail: Detail = 'whole';
+  /** Token of an event that was seen: a proof of this history for the next start. */
+  #proof: string | null;
+  #position: string | null = null;
+  readonly #before: { readonly changes: number; readonly transactions: number };
+
+  constructor(options: MongoStreamOptions) {
+    const { host, namespaces, images, attribution, start } = options;
+    this.#options = options;
+    this.#sink = new EventSink({ host, namespaces, images, attribution, held: start.held });
+    this.#start = { time: start.time };
+    this.#proof = start.proof;
+    this.#before = { changes: host.metrics.changes, transactions: host.metrics.transactions };
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        await this.#follow(signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#afterError(error);
+      }
+    }
+  }
+
+  /** Nothing to tell the server: its oplog knows no readers. */
+  confirm(): void {}
+
+  progress(): StreamProgress {
+    const { metrics } = this.#options.host;
+    return {
+      position: this.#position,
+      changes: metrics.changes - this.#before.changes,
+      transactions: metrics.transactions - this.#before.transactions,
+      tables: this.#options.namespaces.counts(),
+    };
+  }
+
+  /** An event that is too large is asked for with less in it; everything else ends the stream. */
+  #afterError(error: unknown): void {
+    const { log, name } = this.#options.host;
+    if (serverCode(error) !== SERVER_CODE.OBJECT_TOO_LARGE) throw mongoError(error, name);
+    const less = LESS[this.#detail];
+    if (less === null) {
+      throw new AuditError('AUD_MONGO_EVENT', {
+        message: `The server cannot deliver an event of source ${name}, not even its key alone.`,
+        action: 'See the server’s log for the namespace; go on behind it by starting with a new data directory.',
+        retry: 'after_operator',
+        cause: error,
+      });
+    }
+    log.warn(
+      { event: 'event_too_large', source: name, detail: less },
+      'An event is larger than 16 MB: it is read with less in it.',
+    );
+    this.#detail = less;
+  }
+
+  /** Opens one cursor and reads it until it ends, or the level of detail must change. */
+  async #follow(signal: AbortSignal): Promise<void> {
+    const { client, database, batchSize } = this.#options;
+    const detail = this.#detail;
+    this.#split.clear();
+    const cursor = await RawCursor.open({
+      client,
+      database: database ?? 'admin',
+      pipeline: this.#pipeline(detail),
+      batchSize: detail === 'whole' ? batchSize : 1,
+      signal,
+    });
+    try {
+      await this.#read(cursor, signal);
+    } finally {
+      await cursor.close();
+    }
+  }
+
+  #pipeline(detail: Detail) {
+    const { database, matcher, contextCollection, deployment } = this.#options;
+    const cluster = database === null;
+    return streamPipeline({
+      start: this.#start,
+      cluster,
+      matcher,
+      contextCollection,
+      detail,
+      split: deployment.splitsLargeEvents,
+    });
+  }
+
+  async #read(cursor: RawCursor, signal: AbortSignal): Promise<void> {
+    const { output } = this.#options.host;
+    const { attribution } = this.#options;
+    let coming = cursor.next();
+    try {
+      while (!signal.aborted) {
+        const batch = await coming;
+        if (output.full) await output.drained();
+        const more = !cursor.ended && this.#detail !== 'bare' && this.#detail !== 'key';
+        // The server gathers the next batch while this one is written.
+        if (more) coming = cursor.next();
+        await attribution.refresh(signal);
+        await this.#write(batch, signal);
+        this.#start = { token: batch.token };
+        if (this.#detail !== 'whole' && this.#isPassed(batch)) {
+          this.#detail = 'whole';
+          return;
+        }
+        if (cursor.ended) {
+          // After an invalidation the stream goes on behind it; an end without a reason must not be followed by another.
+          if (batch.events.length === 0) throw cursorClosed(this.#options.host.name);
+          return;
+        }
+        if (!more) coming = cursor.next();
+      }
+    } finally {
+      // A reply that is on its way is of no use any more.
+      coming.catch(() => undefined);
+    }
+  }
+
+  /** With less detail one event is read; while looking for it, an empty reply says that it is not there. */
+  #isPassed(batch: RawBatch): boolean {
+    return batch.events.length > 0 === (this.#detail !== 'single');
+  }
+
+  async #write(batch: RawBatch, signal: AbortSignal): Promise<void> {
+    const { host, attribution } = this.#options;
+    if (batch.events.length > 0) {
+      host.metrics.bytes += batch.bytes.length;
+      await attribution.prepare(this.#timeOf(batch, 0), this.#timeOf(batch, batch.events.length - 1), signal);
+      let next = 0;
+      while (next < batch.events.length && !signal.aborted) next = await this.#writeFrom(batch, next);
+      if (signal.aborted) return;
+    }
+    await this.#createdImages();
+    this.#remember();
+    this.#reached(batch);
+  }
+
+  /** Writes events until one needs something that takes time; returns the next to go on with. */
+  async #writeFrom(batch: RawBatch, from: number): Promise<number> {
+    const { host, attribution } = this.#options;
+    const { events, bytes } = batch;
+    this.#sink.beginBatch(host.now());
+    for (let i = from; i < events.length; i++) {
+      this.#view.read(bytes, events[i]!);
+      if (attribution.isWorthAsking(this.#view)) {
+        await attribution.learn();
+        return i;
+      }
+      this.#take();
+      if (host.output.full) {
+        await host.output.drained();
+        return i + 1;
+      }
+    }
+    // The token of a piece of an event is no good without its other pieces.
+    if (this.#view.bytes === bytes) this.#proof = this.#view.token;
+    return events.length;
+  }
+
+  #take(): void {
+    const view = this.#view;
+    if (view.split !== ABSENT) {
+      const whole = this.#split.add(view);
+      if (whole === null) return;
+      view.read(whole, 0);
+    }
+    this.#sink.take(view);
+  }
+
+  #timeOf(batch: RawBatch, index: number): ClusterTime {
+    this.#view.read(batch.bytes, batch.events[index]!);
+    return { seconds: this.#view.seconds, increment: this.#view.increment };
+  }
+
+  /** With `setup: auto`, a new collection gets its images before much is written to it. */
+  async #createdImages(): Promise<void> {
+    const created = this.#sink.created.splice(0);
+    if (created.length > 0) await this.#options.setup?.images(created);
+  }
+
+  #remember(): void {
+    const { images, attribution } = this.#options;
+    if (images.changed || attribution.learnt) this.#options.remember();
+  }
+
+  /**
+   * Where the stream stands. The token of a batch is that of its last event, or a time before which nothing is to come;
+   * only the latter says that the last transaction is over.
+   */
+  #reached(batch: RawBatch): void {
+    const { host } = this.#options;
+    const { time, seq } = this.#sink;
+    const covered = tokenTime(batch.token);
+    const over = covered !== null && compareTimes(covered, time) > 0;
+    if (!over && seq < 0) return;
+    const position = over ? { time: covered, seq: -1 } : { time, seq };
+    const text = formatPosition({ ...position, token: this.#proof });
+    if (batch.events.length > 0) {
+      host.metrics.lagMs = Math.max(0, host.now() - this.#sink.lastWallMs);
+      host.output.reached(text);
+    } else {
+      host.metrics.lagMs = 0;
+      if (text !== this.#position) host.output.idle(text);
+    }
+    this.#position = text;
+  }
+}
+
+function cursorClosed(name: string): AuditError {
+  return new AuditError('AUD_MONGO_SERVER', {
+    message: `The server closed the change stream of source ${name}.`,
+    action: 'It is opened again.',
+    retry: 'soon',
+  });
+}
