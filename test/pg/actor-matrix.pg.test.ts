@@ -1,0 +1,454 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import pg from 'pg';
+import { from as copyFrom } from 'pg-copy-streams';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { ControlClient } from '../../connectors/postgres/client.ts';
+import { tableMatcher } from '../../connectors/postgres/patterns.ts';
+import { readSessionContext, sessionContextSql } from '../../connectors/postgres/session-context.ts';
+import { createSigner } from '../../src/context/signer.ts';
+import type { AuditRecord } from '../../src/record/schema.ts';
+import { postgresMajors, postgresMissing, providePostgres, type TestDatabase } from '../support/provide.ts';
+import { until } from '../support/wait.ts';
+import { type Capture, startCapture } from './support/capture.ts';
+
+const { publicKey, privateKey } = generateKeyPairSync('ed25519');
+const signer = createSigner({ keyId: 'k', privateKey });
+
+/** A rung of the ladder: how a client says who acts, and what the record then has. */
+interface Rung {
+  readonly via: string;
+  readonly assurance: string;
+  /** A statement to run in the transaction before the changes it is for. */
+  say(who: string): string;
+  /** Statements, each committed by itself, that insert one row into `child` for this actor. */
+  autocommit(who: string, id: number): readonly string[];
+}
+
+const literal = (text: string) => pg.escapeLiteral(text);
+const emit = (prefix: string, content: object) =>
+  `select pg_logical_emit_message(true, '${prefix}', ${literal(JSON.stringify(content))})`;
+/** The message is written when the statement's FROM is evaluated, before its first row. */
+const inOneStatement = (say: (who: string) => string) => (who: string, id: number) => [
+  `insert into child select ${id} from (${say(who)}) said`,
+];
+
+const sayMessage = (who: string) => emit('changetrail', { id: who });
+const saySigned = (who: string) => emit('changetrail', { claim: signer.sign(JSON.stringify({ id: who })) });
+const saySequin = (who: string) => emit('sequin:transaction_annotations.set', { user_id: who });
+
+const RUNGS: Record<string, Rung> = {
+  message: { via: 'message', assurance: 'claimed', say: sayMessage, autocommit: inOneStatement(sayMessage) },
+  'signed message': { via: 'message', assurance: 'verified', say: saySigned, autocommit: inOneStatement(saySigned) },
+  sequin: { via: 'sequin', assurance: 'claimed', say: saySequin, autocommit: inOneStatement(saySequin) },
+  'session setting': {
+    via: 'session',
+    assurance: 'claimed',
+    say: (who) => `select set_config('app.user_id', ${literal(who)}, true)`,
+    autocommit: (who, id) => [
+      `set app.user_id = ${literal(who)}`,
+      `insert into child values (${id})`,
+      'reset app.user_id',
+    ],
+  },
+};
+
+for (const major of postgresMajors()) {
+  describe.skipIf(await postgresMissing(major))(`every rung of the ladder on PostgreSQL ${major}`, () => {
+    let database: TestDatabase;
+    let capture: Capture;
+    let client: pg.Client;
+
+    beforeAll(async () => {
+      const server = await providePostgres({ major });
+      database = await server.createDatabase();
+      await database.query(`
+        create table t (id int primary key, v text, updated_by text);
+        create table child (id int primary key, parent int references t on delete cascade);
+        create table audit (id serial primary key, what text);
+        create table bemi (id int primary key, v text);
+        create table mark (id text primary key);
+        create function note() returns trigger language plpgsql as $f$
+          begin insert into audit (what) values (tg_op || ' ' || new.id); return null; end $f$;
+        create trigger note after insert or update on t for each row execute function note();
+        create function bemi_like() returns trigger language plpgsql as $f$
+          declare said text := split_part(split_part(current_query(), '/*Bemi ', 2), ' Bemi*/', 1);
+          begin
+            if said <> '' then perform pg_logical_emit_message(true, '_bemi', said); end if;
+            if tg_op = 'DELETE' then return old; end if;
+            return new;
+          end $f$;
+        create trigger bemi before insert or update or delete on bemi for each row execute function bemi_like();`);
+      capture = await startCapture({
+        url: database.url,
+        actors: {
+          claims: { keys: [{ id: 'k', algorithm: 'EdDSA', key: publicKey.export({ type: 'spki', format: 'pem' }) }] },
+          settings: [{ name: 'app.user_id' }],
+          columns: [{ tables: ['public.t'], column: 'updated_by' }],
+        },
+      });
+      await installSessionContext(database.url);
+      // The watch reads the key of a seal that was installed after the start within a second.
+      await capture.restart();
+    });
+
+    afterAll(async () => {
+      await capture?.[Symbol.asyncDispose]();
+      await database?.drop();
+    });
+
+    beforeEach(async () => {
+      await database.query('truncate t, child, audit, bemi');
+      client = new pg.Client({ connectionString: database.url, application_name: 'matrix' });
+      await client.connect();
+      return () => client.end();
+    });
+
+    /** `INSERT 1 alice` for each change since `mark`, in the order of the log. */
+    async function seen(rung: Rung, mark: string): Promise<string[]> {
+      const all = await capture.changes('t', 'child', 'audit', 'mark');
+      const from = all.findLastIndex(
+        (one) => one.object.table === 'mark' && (one.object.key as { id: string }).id === mark,
+      );
+      return all
+        .slice(from + 1)
+        .filter((one) => one.action !== 'truncate')
+        .map((one) => {
+          const actor = one.actor!;
+          // Where nobody is said, the session itself is the actor.
+          const sure = actor.via === rung.via && actor.assurance === rung.assurance && actor.type !== 'role';
+          expect(actor.db_user, 'the database’s facts stand beside every claim').toBeDefined();
+          return `${one.object.table} ${one.action} ${(one.object.key as { id: number }).id} ${sure ? actor.id : '-'}`;
+        });
+    }
+
+    let marks = 0;
+    async function mark(): Promise<string> {
+      const id = String(++marks);
+      await database.query('insert into mark values ($1)', [id]);
+      return id;
+    }
+
+    for (const [name, rung] of Object.entries(RUNGS)) {
+      describe(name, () => {
+        test('an explicit transaction, and nothing carried into the next', async () => {
+          const from = await mark();
+          await client.query(
+            `begin; ${rung.say('alice')}; insert into child values (1); insert into child values (2); commit`,
+          );
+          await client.query('insert into child values (3)');
+          expect(await seen(rung, from)).toEqual(['child insert 1 alice', 'child insert 2 alice', 'child insert 3 -']);
+        });
+
+        test('statements that commit by themselves', async () => {
+          const from = await mark();
+          for (const statement of rung.autocommit('alice', 1)) await client.query(statement);
+          await client.query('insert into child values (2)');
+          for (const statement of rung.autocommit('bob', 3)) await client.query(statement);
+          expect(await seen(rung, from)).toEqual(['child insert 1 alice', 'child insert 2 -', 'child insert 3 bob']);
+        });
+
+        test('a batch that is one implicit transaction', async () => {
+          const from = await mark();
+          await client.query(`${rung.say('alice')}; insert into child values (1); insert into child values (2)`);
+          await client.query('insert into child values (3)');
+          expect(await seen(rung, from)).toEqual(['child insert 1 alice', 'child insert 2 alice', 'child insert 3 -']);
+        });
+
+        test('a savepoint that is rolled back takes its word back', async () => {
+          const from = await mark();
+          await client.query(`begin; ${rung.say('alice')}; insert into child values (1)`);
+          await client.query(`savepoint s; ${rung.say('bob')}; insert into child values (2); rollback to s`);
+          await client.query('insert into child values (3); commit');
+          expect(await seen(rung, from)).toEqual(['child insert 1 alice', 'child insert 3 alice']);
+        });
+
+        test('a word said only in a savepoint that is rolled back is nobody’s', async () => {
+          const from = await mark();
+          await client.query(`begin; savepoint s; ${rung.say('bob')}; insert into child values (2); rollback to s`);
+          await client.query('insert into child values (3); commit');
+          expect(await seen(rung, from)).toEqual(['child insert 3 -']);
+        });
+
+        test('a savepoint that is released keeps it', async () => {
+          const from = await mark();
+          await client.query(`begin; savepoint s; ${rung.say('bob')}; insert into child values (2); release s`);
+          await client.query('insert into child values (3); commit');
+          expect(await seen(rung, from)).toEqual(['child insert 2 bob', 'child insert 3 bob']);
+        });
+
+        test('prepared statements', async () => {
+          const from = await mark();
+          const insert = (id: number) =>
+            client.query({ name: 'ins', text: 'insert into child values ($1)', values: [id] });
+          await insert(1);
+          await client.query('begin');
+          await client.query({ name: `say-${name}`, text: rung.say('alice') });
+          await insert(2);
+          await insert(3);
+          await client.query('commit');
+          await insert(4);
+          expect(await seen(rung, from)).toEqual([
+            'child insert 1 -',
+            'child insert 2 alice',
+            'child insert 3 alice',
+            'child insert 4 -',
+          ]);
+        });
+
+        test('COPY', async () => {
+          const from = await mark();
+          await client.query('begin');
+          await client.query(rung.say('alice'));
+          await pipeline(Readable.from('1\t\\N\n2\t\\N\n'), client.query(copyFrom('copy child from stdin')));
+          await client.query('commit');
+          expect(await seen(rung, from)).toEqual(['child insert 1 alice', 'child insert 2 alice']);
+        });
+
+        test('changes made by triggers and cascades', async () => {
+          const from = await mark();
+          await client.query(
+            `begin; ${rung.say('alice')}; insert into t values (1); insert into child values (1, 1); commit`,
+          );
+          await client.query(`begin; ${rung.say('bob')}; delete from t; commit`);
+          const all = (await seen(rung, from)).map((line) => line.replace(/^audit insert \d+/, 'audit insert'));
+          expect(all).toEqual([
+            't insert 1 alice',
+            'audit insert alice',
+            'child insert 1 alice',
+            't delete 1 bob',
+            'child delete 1 bob',
+          ]);
+        });
+
+        test('two actors one after the other in a transaction', async () => {
+          const from = await mark();
+          await client.query(`begin; insert into child values (0); ${rung.say('alice')}; insert into child values (1)`);
+          await client.query(
+            `${rung.say('bob')}; insert into child values (2); ${rung.say('alice')}; insert into child values (3); commit`,
+          );
+          expect(await seen(rung, from)).toEqual([
+            'child insert 0 -',
+            'child insert 1 alice',
+            'child insert 2 bob',
+            'child insert 3 alice',
+          ]);
+        });
+
+        test('a transaction prepared for two phases keeps its actor, however late it commits', async () => {
+          const from = await mark();
+          const gid = `${database.name}-${marks}`;
+          await client.query(`begin; ${rung.say('alice')}; insert into child values (1); prepare transaction '${gid}'`);
+          await client.query(`begin; ${rung.say('bob')}; insert into child values (2); commit`);
+          await client.query(`commit prepared '${gid}'`);
+          expect(await seen(rung, from)).toEqual(['child insert 2 bob', 'child insert 1 alice']);
+        });
+
+        test('200 transactions interleaved in the log', async () => {
+          const from = await mark();
+          const connections = await Promise.all(
+            Array.from({ length: 20 }, async () => {
+              const one = new pg.Client({ connectionString: database.url });
+              await one.connect();
+              return one;
+            }),
+          );
+          // Ten rounds of twenty transactions, in each of which the statements take turns: every second one says who it is.
+          for (let round = 0; round < 10; round++) {
+            const id = (lane: number) => 1000 * round + 10 * lane;
+            const each = (work: (one: pg.Client, lane: number) => Promise<unknown>) =>
+              Promise.all(connections.map(work));
+            await each((one) => one.query('begin'));
+            await each((one, lane) => (lane % 2 === 0 ? one.query(rung.say(`w${id(lane)}`)) : Promise.resolve()));
+            await each((one, lane) => one.query(`insert into child values (${id(lane)})`));
+            await each((one, lane) => one.query(`insert into child values (${id(lane) + 1})`));
+            await each((one, lane) => (lane % 4 === 0 ? one.query(rung.say(`v${id(lane)}`)) : Promise.resolve()));
+            await each((one, lane) => one.query(`insert into child values (${id(lane) + 2})`));
+            await each((one) => one.query('commit'));
+          }
+          await Promise.all(connections.map((one) => one.end()));
+          const all = await seen(rung, from);
+          expect(all).toHaveLength(600);
+          for (const line of all) {
+            const [, , key, who] = line.split(' ');
+            const base = Math.floor(Number(key) / 10) * 10;
+            const lane = (base % 1000) / 10;
+            const second = Number(key) % 10 === 2 && lane % 4 === 0;
+            expect(who, line).toBe(lane % 2 !== 0 ? '-' : second ? `v${base}` : `w${base}`);
+          }
+        });
+      });
+    }
+
+    test('Sequin’s annotation ends with clear', async () => {
+      const from = await mark();
+      const { say } = RUNGS['sequin']!;
+      await client.query(`begin; ${say('alice')}; insert into child values (1)`);
+      await client.query(`select pg_logical_emit_message(true, 'sequin:transaction_annotations.clear', '')`);
+      await client.query('insert into child values (2); commit');
+      expect(await seen(RUNGS['sequin']!, from)).toEqual(['child insert 1 alice', 'child insert 2 -']);
+    });
+
+    test('Bemi’s message holds for the row it was written for and no other', async () => {
+      const comment = (who: string) => `/*Bemi ${JSON.stringify({ userId: who, endpoint: '/x' })} Bemi*/`;
+      await client.query('begin');
+      await client.query(`insert into bemi values (1), (2) ${comment('alice')}`);
+      await client.query('insert into bemi values (3)');
+      await client.query(`update bemi set v = 'x' where id = 3 ${comment('bob')}`);
+      await client.query('insert into child values (1)');
+      await client.query('commit');
+      await pipeline(Readable.from('4\tx\n'), client.query(copyFrom('copy bemi from stdin')));
+      const changes = (await capture.changes('bemi', 'child')).slice(-6);
+      expect(
+        changes.map(
+          (one) => `${one.object.table} ${(one.object.key as { id: number }).id} ${one.actor!.via} ${one.actor!.id}`,
+        ),
+      ).toEqual([
+        'bemi 1 bemi alice',
+        'bemi 2 bemi alice',
+        expect.stringMatching(/^bemi 3 session /),
+        'bemi 3 bemi bob',
+        expect.stringMatching(/^child 1 session /),
+        expect.stringMatching(/^bemi 4 session /),
+      ]);
+      expect(changes[0]!.context).toEqual({ userId: 'alice', endpoint: '/x' });
+    });
+
+    test('a message that is not of the transaction says nothing about it', async () => {
+      const from = await mark();
+      await client.query(
+        `begin; select pg_logical_emit_message(false, 'changetrail', '{"id":"eve"}'); insert into child values (1); commit`,
+      );
+      expect(await seen(RUNGS['message']!, from)).toEqual(['child insert 1 -']);
+    });
+
+    test('hostile messages lose no change and name nobody wrongly', async () => {
+      const from = await mark();
+      const hostile = [
+        `'{"id":'`,
+        `'null'`,
+        `repeat('[', 100000)`,
+        `'{"id":"a","x":"' || repeat('y', 2000000) || '"}'`,
+        `'\\xff00fe'::bytea`,
+        `convert_to('{"id":"', 'UTF8') || '\\xc3'::bytea || convert_to('"}', 'UTF8')`,
+        `''`,
+      ];
+      await client.query('begin');
+      for (const [at, text] of hostile.entries()) {
+        await client.query(`select pg_logical_emit_message(true, 'changetrail', ${text})`);
+        await client.query(`insert into child values (${at})`);
+      }
+      await client.query('commit');
+      const lines = await seen(RUNGS['message']!, from);
+      expect(lines).toEqual([0, 1, 2, 3, 4, 5, 6].map((at) => `child insert ${at} ${at === 5 ? '\ufffd' : '-'}`));
+    });
+
+    test('the database’s word is verified and cannot be forged', async () => {
+      await client.query('begin');
+      await client.query('insert into child values (1)');
+      await client.query(
+        `select pg_logical_emit_message(true, 'changetrail.session', repeat('0', 64) || ' ' || pg_current_xact_id() || ' {"user":"nobody"}')`,
+      );
+      await client.query('insert into child values (2)');
+      await client.query('commit');
+      const [one, two] = (await capture.changes('child')).slice(-2);
+      expect(one!.actor).toMatchObject({ assurance: 'verified', via: 'session', type: 'role', db_app: 'matrix' });
+      expect(one!.actor).not.toHaveProperty('reason');
+      expect(two!.actor).toMatchObject({ id: one!.actor!.id, assurance: 'verified', reason: 'session_forged' });
+    });
+
+    test('a claim copied into another transaction is replayed', async () => {
+      const say = emit('changetrail', { claim: signer.sign('{"id":"alice"}') });
+      await client.query(`begin; ${say}; insert into child values (1); commit`);
+      await client.query(`begin; ${say}; insert into child values (2); commit`);
+      const [one, two] = (await capture.changes('child')).slice(-2);
+      expect(one!.actor).toMatchObject({ id: 'alice', assurance: 'verified' });
+      expect(two!.actor).toMatchObject({ id: 'alice', assurance: 'claimed', reason: 'claim_replayed' });
+    });
+  });
+
+  describe.skipIf(await postgresMissing(major))(
+    `capture on PostgreSQL ${major} that ends in the middle of a transaction`,
+    () => {
+      test('goes on with the actor, also a signed one and one that changed on the way', async () => {
+        const server = await providePostgres({ major });
+        await using database = await server.createDatabase();
+        await database.query('create table big (id int primary key, v text)');
+        await using capture = await startCapture({
+          url: database.url,
+          actors: {
+            claims: { keys: [{ id: 'k', algorithm: 'EdDSA', key: publicKey.export({ type: 'spki', format: 'pem' }) }] },
+          },
+        });
+        const rows = 15_000;
+        let inTheMiddle = 0;
+        for (let round = 0; round < 5 && inTheMiddle < 2; round++) {
+          const first = round * 2 * rows;
+          const fill = (from: number) =>
+            `insert into big select g, repeat('x', 100) from generate_series(${from}, ${from + rows - 1}) g`;
+          const [alice, bob] = [saySigned(`alice${round}`), sayMessage(`bob${round}`)];
+          await database.query(`begin; ${alice}; ${fill(first)}; ${bob}; ${fill(first + rows)}; commit`);
+          await until(() => capture.count('big') > first, { what: 'the first changes of the transaction' });
+          await capture.kill();
+          const held = capture.count('big') - first;
+          if (held > 0 && held < 2 * rows) inTheMiddle++;
+          await capture.restart();
+          const changes = (await capture.changes('big')).slice(first);
+          expect(changes).toHaveLength(2 * rows);
+          const wrong = changes.find((one, at) => {
+            const half = at < rows;
+            const { id, assurance } = one.actor!;
+            const right = half ? [`alice${round}`, 'verified'] : [`bob${round}`, 'claimed'];
+            return keyOf(one) !== first + at || one.source.seq !== at || id !== right[0] || assurance !== right[1];
+          });
+          expect(wrong).toBeUndefined();
+        }
+        expect(inTheMiddle, 'no round was cut in the middle').toBeGreaterThan(0);
+      });
+    },
+  );
+
+  describe.skipIf(await postgresMissing(major))(`the row’s writer on PostgreSQL ${major}`, () => {
+    test('is inferred on insert and update, never on delete, and never over a better rung', async () => {
+      const server = await providePostgres({ major });
+      await using database = await server.createDatabase();
+      await database.query(
+        'create table t (id int primary key, updated_by text); create table u (id int primary key, updated_by text)',
+      );
+      await using capture = await startCapture({
+        url: database.url,
+        actors: { columns: [{ tables: ['public.t'], column: 'updated_by', type: 'customer' }] },
+      });
+      await database.query(`
+        insert into t values (1, 'alice'), (2, null); update t set updated_by = 'bob' where id = 1;
+        insert into u values (1, 'alice'); delete from t where id = 1;
+        begin; select pg_logical_emit_message(true, 'changetrail', '{"id":"carol"}'); insert into t values (3, 'alice'); commit`);
+      const seen = (await capture.changes('t', 'u')).map(({ object, action, actor }) => [object.table, action, actor]);
+      expect(seen).toEqual([
+        ['t', 'insert', { id: 'alice', type: 'customer', assurance: 'inferred', via: 'row' }],
+        ['t', 'insert', { assurance: 'none' }],
+        ['t', 'update', { id: 'bob', type: 'customer', assurance: 'inferred', via: 'row' }],
+        ['u', 'insert', { assurance: 'none' }],
+        ['t', 'delete', { assurance: 'none' }],
+        ['t', 'insert', { id: 'carol', assurance: 'claimed', via: 'message' }],
+      ]);
+    });
+  });
+}
+
+function keyOf(record: AuditRecord): number {
+  return (record.object.key as { id: number }).id;
+}
+
+async function installSessionContext(url: string): Promise<void> {
+  const client = await ControlClient.connect(url, 'test');
+  try {
+    const { missing } = await readSessionContext(client, tableMatcher(['public.*']));
+    const reader = decodeURIComponent(new URL(url).username);
+    const options = { tables: missing, patterns: ['public.*'], settings: ['app.user_id'], reader };
+    for (const statement of sessionContextSql(options)) await client.query(statement);
+  } finally {
+    await client.close();
+  }
+}
