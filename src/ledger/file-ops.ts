@@ -59,17 +59,24 @@ function attempt<T>(path: string, doing: string, work: () => T): T {
   }
 }
 
-/** Makes a directory and its parents, each entry synced into its parent. */
-export function makeDirectory(path: string, mode = 0o750): void {
-  attempt(path, 'create the directory', () => {
-    if (fs.existsSync(path)) return;
+/** Makes a directory and its parents, not durable yet; returns those that were made, the outermost last. */
+export function makeDirectoryLater(path: string, mode = 0o750): string[] {
+  return attempt(path, 'create the directory', () => {
+    if (fs.existsSync(path)) return [];
     faultPoint?.('mkdir', path);
     const first = fs.mkdirSync(path, { recursive: true, mode });
+    const all: string[] = [];
     for (let made = path; first !== undefined; made = dirname(made)) {
-      syncDirectory(dirname(made));
+      all.push(made);
       if (made === first) break;
     }
+    return all;
   });
+}
+
+/** Makes a directory and its parents, each name durable on return. */
+export function makeDirectory(path: string, mode = 0o750): void {
+  for (const made of makeDirectoryLater(path, mode)) syncDirectory(dirname(made));
 }
 
 /** After it, names created, renamed or removed in the directory survive a crash. */
@@ -273,5 +280,14 @@ export function removeFile(path: string): void {
     faultPoint?.('remove', path);
     fs.rmSync(path, { force: true, recursive: true });
     syncDirectory(dirname(path));
+  });
+}
+
+/** Removes what has become superfluous; a crash may bring it back. */
+export function discardFile(path: string): void {
+  if (!fs.existsSync(path)) return;
+  attempt(path, 'remove', () => {
+    faultPoint?.('remove', path);
+    fs.rmSync(path, { force: true, recursive: true });
   });
 }

@@ -1,13 +1,16 @@
 import fs from 'node:fs';
+import { AuditError, messageOf, systemCode } from '../errors/audit-error.ts';
+import { readFrame, readFrames } from './seekable.ts';
 
 const LINE_FEED = 10;
 const BLOCK_BYTES = 1 << 20;
+export const COMPRESSED = '.zst';
 
 /** Complete lines as they stand in a file. */
 export interface LineBlock {
   /** Byte offset of the first line in the (uncompressed) file. */
   readonly offset: number;
-  /** Whole lines, each with its line feed. A buffer of its own. */
+  /** Whole lines, each with its line feed. Not changed after it is handed out. */
   readonly bytes: Buffer;
   /** End of each line, behind its line feed. */
   readonly ends: Uint32Array;
@@ -21,23 +24,73 @@ export interface LineOptions {
   readonly maxLines?: number;
 }
 
-/** The complete lines of `path` from byte `from` on; an unfinished last line is left out. */
+/**
+ * The complete lines of a segment from byte `from` on (of the uncompressed file); an unfinished last line is left out.
+ * Plain and compressed segments alike: when the named one was replaced by the other form meanwhile, that one is read.
+ * @throws AUD_LEDGER_CORRUPT when a compressed segment is damaged
+ */
 export function* readLines(path: string, from: number, options: LineOptions = {}): Generator<LineBlock> {
-  const fd = fs.openSync(path, 'r');
+  const { fd, name } = openSegment(path);
   try {
-    const stop = Math.min(options.to ?? Number.MAX_SAFE_INTEGER, fs.fstatSync(fd).size);
-    const size = options.blockBytes ?? BLOCK_BYTES;
-    for (let offset = from; offset < stop; ) {
-      const block = readBlock(fd, offset, Math.min(size, stop - offset)) ?? readLongLine(fd, offset, stop);
-      if (block === null) return;
-      const ends = lineEnds(block, options.maxLines ?? Number.MAX_SAFE_INTEGER);
-      const length = ends[ends.length - 1]!;
-      yield { offset, bytes: length === block.length ? block : block.subarray(0, length), ends };
-      offset += length;
-    }
+    if (name.endsWith(COMPRESSED)) yield* readCompressed(fd, name, from, options);
+    else yield* readPlain(fd, from, options);
   } finally {
     fs.closeSync(fd);
   }
+}
+
+function openSegment(path: string): { fd: number; name: string } {
+  const other = path.endsWith(COMPRESSED) ? path.slice(0, -COMPRESSED.length) : `${path}${COMPRESSED}`;
+  for (const name of [path, other]) {
+    try {
+      return { fd: fs.openSync(name, 'r'), name };
+    } catch (cause) {
+      if (systemCode(cause) === 'ENOENT') continue;
+      throw unreadable(name, cause);
+    }
+  }
+  throw unreadable(path, undefined);
+}
+
+function unreadable(path: string, cause: unknown): AuditError {
+  return new AuditError('AUD_LEDGER_MISSING', {
+    message: `Segment ${path} cannot be read: ${cause === undefined ? 'there is no such file' : messageOf(cause)}.`,
+    action: 'Make it readable for this user, or restore it from a copy.',
+    cause,
+  });
+}
+
+function* readPlain(fd: number, from: number, options: LineOptions): Generator<LineBlock> {
+  const stop = Math.min(options.to ?? Number.MAX_SAFE_INTEGER, fs.fstatSync(fd).size);
+  const size = options.blockBytes ?? BLOCK_BYTES;
+  for (let offset = from; offset < stop; ) {
+    const block = readBlock(fd, offset, Math.min(size, stop - offset)) ?? readLongLine(fd, offset, stop);
+    if (block === null) return;
+    const lines = lineBlock(block, offset, options);
+    yield lines;
+    offset += lines.bytes.length;
+  }
+}
+
+function* readCompressed(fd: number, path: string, from: number, options: LineOptions): Generator<LineBlock> {
+  const stop = options.to ?? Number.MAX_SAFE_INTEGER;
+  for (const frame of readFrames(fd, path)) {
+    if (frame.offset + frame.size <= from || frame.offset >= stop) continue;
+    const content = readFrame(fd, path, frame);
+    const end = content.lastIndexOf(LINE_FEED, stop - frame.offset - 1) + 1;
+    for (let at = Math.max(0, from - frame.offset); at < end; ) {
+      const lines = lineBlock(content.subarray(at, end), frame.offset + at, options);
+      yield lines;
+      at += lines.bytes.length;
+    }
+  }
+}
+
+/** The first lines of `block`, as many as asked for. */
+function lineBlock(block: Buffer, offset: number, options: LineOptions): LineBlock {
+  const ends = lineEnds(block, options.maxLines ?? Number.MAX_SAFE_INTEGER);
+  const length = ends[ends.length - 1]!;
+  return { offset, bytes: length === block.length ? block : block.subarray(0, length), ends };
 }
 
 function readFully(fd: number, buffer: Buffer, offset: number): Buffer {

@@ -1,0 +1,195 @@
+// Grows the tree from the lines of the ledger and writes its tiles. One writer a ledger; no thread, no signature.
+import { dirname, join } from 'node:path';
+import { AuditError } from '../errors/audit-error.ts';
+import { discardFile, makeDirectoryLater, replaceFileLater, syncDirectory, syncFile } from './file-ops.ts';
+import type { LineBlock } from './lines.ts';
+import {
+  EMPTY_ROOT,
+  foldInto,
+  HASH_BYTES,
+  leafInto,
+  nodeHash,
+  peaks,
+  sha256Into,
+  TILE_BYTES,
+  TILE_WIDTH,
+} from './merkle.ts';
+import { BUNDLE_BYTES, ENTRY_BYTES, readTile, type TileKind, tilePath } from './tiles.ts';
+
+/** A tile that is not full yet. */
+interface OpenTile {
+  readonly hashes: Buffer;
+  count: number;
+  /** Width at which it was last written as a partial tile. */
+  written: number;
+}
+
+/**
+ * Keeps the right edge of the tree in memory: one open tile a level and the open bundle. Full tiles are written as they
+ * fill, partial ones by `flush`. Tiles are not synced when they are written: the segments are their journal, and what
+ * `sync` has not confirmed is made again from them after a crash.
+ */
+export class TreeWriter {
+  readonly #ledger: string;
+  readonly #dry: boolean;
+  readonly #levels: OpenTile[] = [];
+  readonly #bundle = emptyBundle();
+  #bundleWritten = 0;
+  #size = 0;
+  /** Full tiles written since the last sync. */
+  #pendingFiles: string[] = [];
+  readonly #pendingDirectories = new Set<string>();
+  readonly #knownDirectories = new Set<string>();
+
+  private constructor(ledger: string, dry: boolean) {
+    this.#ledger = ledger;
+    this.#dry = dry;
+  }
+
+  /**
+   * A tree of the first `size` entries, a multiple of 256, from the full tiles that are there; `ledger` is the directory
+   * that holds `tile/`. `dry` trees only compute.
+   * @throws AUD_LEDGER_TREE when a tile is missing
+   */
+  static fromTiles(ledger: string, size: number, options: { readonly dry?: boolean } = {}): TreeWriter {
+    const tree = new TreeWriter(ledger, options.dry ?? false);
+    tree.#size = size;
+    let unit = TILE_WIDTH;
+    tree.#level(0);
+    for (let level = 1; size >= unit; level++, unit *= TILE_WIDTH) {
+      const open = tree.#level(level);
+      const nodes = Math.floor(size / unit);
+      open.count = nodes % TILE_WIDTH;
+      for (let i = 0; i < open.count; i++) {
+        const below = readTile(ledger, level - 1, nodes - open.count + i, size);
+        if (below?.length !== TILE_BYTES) throw missingTile(level - 1, nodes - open.count + i);
+        foldInto(below, 0, TILE_WIDTH, open.hashes, i * HASH_BYTES);
+      }
+    }
+    return tree;
+  }
+
+  /** Entries in the tree. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Tiles that no sync has made durable yet. */
+  get pending(): number {
+    return this.#pendingFiles.length;
+  }
+
+  /** Adds lines `[from, to)` of a block. @throws AUD_LEDGER_WRITE; the tree is then of no more use */
+  addLines(block: LineBlock, from = 0, to = block.ends.length): void {
+    let start = from === 0 ? 0 : block.ends[from - 1]!;
+    for (let i = from; i < to; i++) {
+      const end = block.ends[i]!;
+      this.#add(block.bytes.subarray(start, end - 1));
+      start = end;
+    }
+  }
+
+  #add(line: Uint8Array): void {
+    const slot = this.#size % TILE_WIDTH;
+    const at = slot * ENTRY_BYTES + 2;
+    sha256Into(line, this.#bundle, at);
+    const bottom = this.#level(0);
+    leafInto(this.#bundle, at, bottom.hashes, slot * HASH_BYTES);
+    bottom.count = slot + 1;
+    this.#size++;
+    if (bottom.count === TILE_WIDTH) this.#carry();
+  }
+
+  /** Writes the tile that is full, and those above that it fills. */
+  #carry(): void {
+    this.#writeFull('entries', this.#size / TILE_WIDTH - 1, this.#bundle);
+    this.#bundleWritten = 0;
+    let nodes = this.#size;
+    for (let level = 0; ; level++) {
+      const tile = this.#levels[level]!;
+      if (tile.count < TILE_WIDTH) return;
+      nodes /= TILE_WIDTH;
+      this.#writeFull(level, nodes - 1, tile.hashes);
+      const above = this.#level(level + 1);
+      foldInto(tile.hashes, 0, TILE_WIDTH, above.hashes, above.count * HASH_BYTES);
+      above.count++;
+      tile.count = 0;
+      tile.written = 0;
+    }
+  }
+
+  /** Root over all entries. */
+  root(): Buffer {
+    let root: Buffer | null = null;
+    for (const { hashes, count } of this.#levels) {
+      for (const peak of peaks(hashes, count).reverse()) root = root === null ? peak : nodeHash(peak, root);
+    }
+    return root ?? EMPTY_ROOT;
+  }
+
+  /** Writes the partial tiles, so that the files hold the whole tree. */
+  flush(): void {
+    const width = this.#size % TILE_WIDTH;
+    const n = Math.floor(this.#size / TILE_WIDTH);
+    if (width > this.#bundleWritten) {
+      this.#write('entries', n, width, this.#bundle.subarray(0, width * ENTRY_BYTES));
+      this.#bundleWritten = width;
+    }
+    for (let level = 0, nodes = this.#size; level < this.#levels.length; level++) {
+      const tile = this.#levels[level]!;
+      const place = Math.floor(nodes / TILE_WIDTH);
+      if (tile.count > tile.written) {
+        this.#write(level, place, tile.count, tile.hashes.subarray(0, tile.count * HASH_BYTES));
+        tile.written = tile.count;
+      }
+      nodes = place;
+    }
+  }
+
+  /** Makes all full tiles durable and removes partial ones that they replace. Returns how many entries that covers. */
+  sync(): number {
+    for (const path of this.#pendingFiles) syncFile(path);
+    for (const path of this.#pendingDirectories) syncDirectory(path);
+    for (const path of this.#pendingFiles) discardFile(`${path}.p`);
+    this.#pendingFiles = [];
+    this.#pendingDirectories.clear();
+    return this.#size - (this.#size % TILE_WIDTH);
+  }
+
+  #writeFull(kind: TileKind, n: number, bytes: Buffer): void {
+    this.#pendingFiles.push(this.#write(kind, n, TILE_WIDTH, bytes));
+  }
+
+  #write(kind: TileKind, n: number, width: number, bytes: Uint8Array): string {
+    const path = join(this.#ledger, 'tile', tilePath(kind, n, width));
+    if (this.#dry) return path;
+    const directory = dirname(path);
+    if (!this.#knownDirectories.has(directory)) {
+      for (const made of makeDirectoryLater(directory)) this.#pendingDirectories.add(dirname(made));
+      this.#knownDirectories.add(directory);
+    }
+    if (width === TILE_WIDTH) this.#pendingDirectories.add(directory);
+    replaceFileLater(path, bytes);
+    return path;
+  }
+
+  #level(level: number): OpenTile {
+    while (this.#levels.length <= level) {
+      this.#levels.push({ hashes: Buffer.allocUnsafeSlow(TILE_BYTES), count: 0, written: 0 });
+    }
+    return this.#levels[level]!;
+  }
+}
+
+function emptyBundle(): Buffer {
+  const bundle = Buffer.alloc(BUNDLE_BYTES);
+  for (let at = 0; at < BUNDLE_BYTES; at += ENTRY_BYTES) bundle.writeUInt16BE(HASH_BYTES, at);
+  return bundle;
+}
+
+function missingTile(level: number, n: number): AuditError {
+  return new AuditError('AUD_LEDGER_TREE', {
+    message: `Tile ${tilePath(level, n)} is missing or not whole.`,
+    retry: 'after_operator',
+  });
+}
