@@ -1,0 +1,193 @@
+import { jetstreamManager } from '@nats-io/jetstream';
+import { connect } from '@nats-io/transport-node';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type NatsFailure, natsDelivery } from '../../src/sinks/nats/classify.ts';
+import { natsEncoder } from '../../src/sinks/nats/encode.ts';
+import { natsOptions } from '../../src/sinks/nats/options.ts';
+import { createNatsSink } from '../../src/sinks/nats/sink.ts';
+import { type SinkReceiver, sinkConformance } from '../conformance/sink-suite.ts';
+import { batchOf } from '../support/batch.ts';
+import { memoryLog } from '../support/memory-log.ts';
+import { Receiver } from '../support/receivers.ts';
+import { sampleLines, sampleRecords } from '../support/sample-records.ts';
+
+const USER = 'audit';
+const PASSWORD = 'a-nats-password';
+const CONFIG = `authorization { user: ${USER}, password: "${PASSWORD}" }`;
+const TEN_MINUTES_NS = 600_000_000_000;
+
+const optionsFor = (port: number, more: object = {}) =>
+  natsOptions.parse({
+    type: 'nats',
+    servers: [`nats://127.0.0.1:${port}`],
+    user: USER,
+    password: PASSWORD,
+    timeout_ms: 1500,
+    ...more,
+  });
+const sinkTo = (port: number, more: object = {}) =>
+  createNatsSink(optionsFor(port, more), { name: 'nats', log: memoryLog().log, now: Date.now });
+
+/** A connection of the test's own, closed when disposed. */
+async function manager(port: number) {
+  const connection = await connect({ servers: `127.0.0.1:${port}`, user: USER, pass: PASSWORD });
+  const jsm = await jetstreamManager(connection);
+  return { jsm, [Symbol.asyncDispose]: () => connection.close() };
+}
+
+interface Stored {
+  readonly subject: string;
+  readonly id: string;
+  readonly kind: string;
+  readonly index: string;
+  readonly text: string;
+}
+
+async function messagesOf(port: number, stream: string, from = 1): Promise<Stored[]> {
+  await using own = await manager(port);
+  const { state } = await own.jsm.streams.info(stream);
+  const stored: Stored[] = [];
+  for (let seq = Math.max(from, state.first_seq); seq <= state.last_seq; seq++) {
+    const message = await own.jsm.streams.getMessage(stream, { seq });
+    if (message === null) continue;
+    const header = (name: string) => message.header.get(name);
+    stored.push({
+      subject: message.subject,
+      id: header('Nats-Msg-Id'),
+      kind: header('Changetrail-Kind'),
+      index: header('Changetrail-Index'),
+      text: message.string(),
+    });
+  }
+  return stored;
+}
+
+async function startNats(): Promise<SinkReceiver> {
+  const server = await Receiver.start('nats', { env: { NATS_CONFIG: CONFIG } });
+  const { port } = server;
+  {
+    await using own = await manager(port);
+    await own.jsm.streams.add({ name: 'AUDIT', subjects: ['changetrail.>'], duplicate_window: TEN_MINUTES_NS });
+  }
+  const seen: string[] = [];
+  return {
+    port,
+    sink: (to) => sinkTo(to),
+    async ids() {
+      for (const { id } of await messagesOf(port, 'AUDIT', seen.length + 1)) seen.push(id);
+      return seen;
+    },
+    restart: (whileDown) => server.restart(whileDown),
+    badCredentials: (to) => sinkTo(to, { password: 'wrong' }),
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  };
+}
+
+sinkConformance({ name: 'nats (JetStream)', order: 'ledger', duplicates: 'dropped', start: startNats });
+
+describe('nats', () => {
+  let server: Receiver;
+  beforeAll(async () => {
+    server = await Receiver.start('nats', { env: { NATS_CONFIG: CONFIG } });
+  });
+  afterAll(() => server[Symbol.asyncDispose]());
+  const within = () => AbortSignal.timeout(10_000);
+
+  test('fills the subject in, and sends id, kind and index as headers and the line as it stands', async () => {
+    await using own = await manager(server.port);
+    await own.jsm.streams.add({ name: 'OBJECTS', subjects: ['objects.>'] });
+    const sink = sinkTo(server.port, { subject: 'objects.{source}.{kind}.{action}.{object}', stream: 'OBJECTS' });
+    const lines = sampleLines();
+    expect(await sink.deliver(batchOf(lines), within())).toEqual({ outcome: 'accepted' });
+    await sink.close();
+    const stored = await messagesOf(server.port, 'OBJECTS');
+    expect(stored.map(({ text }) => text)).toEqual(lines);
+    expect(stored.map(({ id }) => id)).toEqual(sampleRecords().map(({ id }) => id));
+    expect(stored[0]).toMatchObject({
+      subject: 'objects.shop.change.insert.public.users',
+      kind: 'change',
+      index: '48213',
+    });
+    expect(stored.find(({ kind }) => kind === 'head')?.subject).toBe('objects.changetrail.head.publish.-');
+  });
+
+  test('waits while no stream holds the subject, or another than the named one', async () => {
+    const nowhere = sinkTo(server.port, { subject: 'nowhere.{kind}' });
+    const batch = batchOf(sampleLines().slice(0, 2));
+    expect(await nowhere.deliver(batch, within())).toEqual({
+      outcome: 'unavailable',
+      reason: 'no stream holds the subject',
+    });
+    await nowhere.close();
+    await using own = await manager(server.port);
+    await own.jsm.streams.add({ name: 'OTHER', subjects: ['other.>'] });
+    const sink = sinkTo(server.port, { subject: 'other.{kind}', stream: 'AUDIT' });
+    expect(await sink.deliver(batch, within())).toMatchObject({ outcome: 'unavailable' });
+    await sink.close();
+    expect(await messagesOf(server.port, 'OTHER')).toEqual([]);
+  });
+
+  test('a stream’s own limit on messages is found by halving', async () => {
+    await using own = await manager(server.port);
+    await own.jsm.streams.add({ name: 'SMALL', subjects: ['small.>'], max_msg_size: 700 });
+    const sink = sinkTo(server.port, { subject: 'small.{kind}' });
+    const lines = sampleLines();
+    const answer = await sink.deliver(batchOf(lines), within());
+    expect(answer).toEqual({ outcome: 'too_large' });
+    const short = lines.filter((line) => line.length < 500);
+    expect(await sink.deliver(batchOf(short), within())).toEqual({ outcome: 'accepted' });
+    await sink.close();
+  });
+
+  test('a full stream is waited for', async () => {
+    await using own = await manager(server.port);
+    await own.jsm.streams.add({ name: 'FULL', subjects: ['full.>'], max_msgs: 3, discard: 'new' });
+    const sink = sinkTo(server.port, { subject: 'full.{kind}' });
+    const answer = await sink.deliver(batchOf(sampleLines().slice(0, 5)), within());
+    expect(answer).toMatchObject({
+      outcome: 'partial',
+      failed: [
+        { at: 3, retry: true },
+        { at: 4, retry: true },
+      ],
+    });
+    await sink.close();
+  });
+
+  test('names of tables cannot break out of the subject', () => {
+    const [record] = sampleRecords() as [ReturnType<typeof sampleRecords>[0]];
+    const encode = natsEncoder(optionsFor(1, { subject: 'a.{source}.{object}' }));
+    const hostile = { ...record, source: { ...record.source, name: 'x.>' }, object: { schema: 'a b', table: '*.>' } };
+    expect(encode(batchOf([JSON.stringify(hostile)])).map(({ subject }) => subject)).toEqual(['a.x__.a_b._._']);
+  });
+
+  test('failures of a batch become one answer', () => {
+    const retry: NatsFailure = { what: 'retry', reason: 'x', lost: false };
+    const refused: NatsFailure = { what: 'refused', reason: 'y', lost: false };
+    expect(natsDelivery(2, new Map())).toEqual({ outcome: 'accepted' });
+    expect(
+      natsDelivery(
+        2,
+        new Map([
+          [0, retry],
+          [1, retry],
+        ]),
+      ),
+    ).toEqual({ outcome: 'unavailable', reason: 'x' });
+    expect(
+      natsDelivery(
+        2,
+        new Map([
+          [0, retry],
+          [1, refused],
+        ]),
+      ),
+    ).toMatchObject({
+      outcome: 'partial',
+      failed: [
+        { at: 0, retry: true },
+        { at: 1, retry: false },
+      ],
+    });
+  });
+});
