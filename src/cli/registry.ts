@@ -24,6 +24,12 @@ export const SOURCES: Readonly<Record<string, SourceEntry>> = {
     create: async (options, host) =>
       (await import('../../connectors/postgres/connector.ts')).createPostgresConnector(options as never, host),
   },
+  mongodb: {
+    engine: 'mongodb',
+    options: async () => (await import('../../connectors/mongodb/options.ts')).mongodbOptions,
+    create: async (options, host) =>
+      (await import('../../connectors/mongodb/connector.ts')).createMongodbConnector(options as never, host),
+  },
 };
 
 export const SINKS: Readonly<Record<string, SinkEntry>> = {
