@@ -29,6 +29,13 @@ const configuration = await checkConfiguration(
   tmpdir(),
   CATALOGS,
 );
+/** The output is the segment under a second name: nothing is copied. */
+let linked = false;
+function linkOutput(): void {
+  if (linked || env['OUT'] === undefined) return;
+  linkSync(segmentPath(dataLayout(data).segments, 0), env['OUT']);
+  linked = true;
+}
 const drain = new AbortController();
 process.on('SIGTERM', () => drain.abort());
 let changes = 0;
@@ -41,13 +48,11 @@ const outcome = await runTrail({
   abort: new AbortController().signal,
   onProgress: (total) => {
     changes = total;
+    linkOutput();
     if (total >= expected) drain.abort();
   },
 });
-if (env['OUT'] !== undefined) {
-  rmSync(env['OUT'], { force: true });
-  linkSync(segmentPath(dataLayout(data).segments, 0), env['OUT']);
-}
+linkOutput();
 rmSync(data, { recursive: true, force: true });
 const usage = process.resourceUsage();
 process.stdout.write(
