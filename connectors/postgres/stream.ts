@@ -85,6 +85,8 @@ export class PostgresStream implements SourceStream {
   /** Messages that arrived while a relation is looked up. */
   #held: Buffer[] | null = null;
   #paused = false;
+  /** Somebody waits for room in the output already. */
+  #waiting = false;
   #stopping = false;
   #confirmed: bigint;
   #reached: bigint;
@@ -218,7 +220,7 @@ export class PostgresStream implements SourceStream {
             return;
           }
         }
-        if (!this.#options.output.full) this.#resume();
+        this.#goOn();
       },
       (error) => this.#finish(postgresError(error, this.#options.name)),
     );
@@ -226,11 +228,21 @@ export class PostgresStream implements SourceStream {
 
   /** Back-pressure: the server waits while the disk does. */
   #waitForRoom(): void {
-    if (this.#paused && this.#held === null) return;
     this.#pause();
+    if (this.#waiting || this.#held !== null) return;
+    this.#waiting = true;
     void this.#options.output.drained().then(() => {
+      this.#waiting = false;
+      // Not asked again whether there is room: a ledger that failed has none, and says so at the next record.
       if (this.#held === null) this.#resume();
     });
+  }
+
+  /** Reads on, unless a relation is looked up (its end comes here again) or the disk is behind. */
+  #goOn(): void {
+    if (this.#held !== null) return;
+    if (this.#options.output.full) this.#waitForRoom();
+    else this.#resume();
   }
 
   #pause(): void {
@@ -252,9 +264,7 @@ export class PostgresStream implements SourceStream {
     this.#windowBytes += bytes;
     if (bytes >= LARGE_READ_BYTES || this.#windowBytes < GATHER_WINDOW_BYTES || this.#paused) return;
     this.#pause();
-    setTimeout(() => {
-      if (this.#held === null && !this.#options.output.full) this.#resume();
-    }, GATHER_MS);
+    setTimeout(() => this.#goOn(), GATHER_MS);
   }
 
   #heartbeat(lsn: string, respond: boolean): void {
