@@ -1,7 +1,7 @@
 // Who signs for a ledger now: the keys of the configuration, or else the ring of the data directory.
 import { readFileSync, statSync } from 'node:fs';
 import { AuditError, messageOf } from '../errors/audit-error.ts';
-import type { Signer } from '../ledger/note.ts';
+import { parseVerifierKey, type Signer, type VerifierKey } from '../ledger/note.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { commandSigner } from './command-signer.ts';
 import type { KeySource } from './key-options.ts';
@@ -13,6 +13,8 @@ export interface SignerSet {
   readonly origin: string;
   /** Those that sign now; never empty. Cheap: to be asked at each signature, so that a rotation needs no restart. */
   current(): readonly Signer[];
+  /** Those whose heads are this ledger's own: also keys that sign no more. */
+  known(): readonly VerifierKey[];
 }
 
 export interface SignerOptions {
@@ -51,7 +53,7 @@ function configuredSigners({ keys, origin, existing, log }: SignerOptions): Sign
       action: 'Give keys of one name, the origin of the ledger.',
     });
   }
-  return { origin: name ?? first, current: () => signers };
+  return { origin: name ?? first, current: () => signers, known: () => signers.map(({ key }) => key) };
 }
 
 function signerOf(source: KeySource, name: string | null, log: Logger): Signer {
@@ -112,6 +114,10 @@ function ringSigners({ directory, origin, existing, log, now }: SignerOptions): 
         expires = nextExpiry(ring, now());
       }
       return loaded;
+    },
+    known: () => {
+      const keys = ring.entries().map(({ vkey }) => parseVerifierKey(vkey));
+      return keys.filter((key) => key.name === name);
     },
   };
 }

@@ -1,8 +1,11 @@
 // Brings the tree up to the ledger: after a start by what the tiles lack, then by each durable end it is told.
+import { join } from 'node:path';
 import { AuditError } from '../errors/audit-error.ts';
+import { replaceFile } from './file-ops.ts';
 import { listSegments, segmentPath } from './layout.ts';
 import { type LineBlock, lineIndex, readLines } from './lines.ts';
 import { TILE_WIDTH, type TreeSize } from './merkle.ts';
+import { type TreeState, writeTreeState } from './tree-state.ts';
 import { TreeWriter } from './tree-writer.ts';
 import type { DurableEnd } from './writer.ts';
 
@@ -17,16 +20,24 @@ export interface FollowerStart {
   readonly end: DurableEnd;
 }
 
+/** What an integration came to. */
+export interface Integrated extends TreeSize {
+  /** Entries in full tiles that are not known to be on the disk. */
+  readonly unsynced: number;
+}
+
 /** Reads the ledger behind its writer and integrates what is durable. */
 export class TreeFollower {
+  readonly #ledger: string;
   readonly #segments: string;
-  #tree: TreeWriter;
+  readonly #tree: TreeWriter;
   /** First index of the segment to read on in, byte offset in it, and the index of the line that stands there. */
   #segment = 0;
   #offset = 0;
   #index = 0;
 
-  private constructor(segments: string, tree: TreeWriter, first: number) {
+  private constructor({ ledger, segments }: FollowerStart, tree: TreeWriter, first: number) {
+    this.#ledger = ledger;
     this.#segments = segments;
     this.#tree = tree;
     this.#segment = first;
@@ -61,13 +72,13 @@ export class TreeFollower {
     const first = listSegments(segments).findLast((segment) => segment.first <= size)?.first ?? 0;
     if (signed !== null) {
       // Compared before a single tile is written: where lines were changed, the old tiles are evidence.
-      const trial = new TreeFollower(segments, TreeWriter.fromTiles(ledger, size, { dry: true }), first);
+      const trial = new TreeFollower(start, TreeWriter.fromTiles(ledger, size, { dry: true }), first);
       trial.#advance(signed.size, end);
       if (!trial.#tree.root().equals(signed.root)) {
         throw contradiction(`The first ${signed.size} records do not give the root that was signed for them`);
       }
     }
-    return new TreeFollower(segments, TreeWriter.fromTiles(ledger, size), first);
+    return new TreeFollower(start, TreeWriter.fromTiles(ledger, size), first);
   }
 
   /** Entries in the tree. */
@@ -75,20 +86,25 @@ export class TreeFollower {
     return this.#tree.size;
   }
 
-  get pendingTiles(): number {
-    return this.#tree.pending;
-  }
-
   /** Adds everything up to `end` and writes the tiles. @throws AUD_LEDGER_WRITE, AUD_LEDGER_CORRUPT; then it is of no more use */
-  integrate(end: DurableEnd): TreeSize {
+  integrate(end: DurableEnd): Integrated {
     this.#advance(end.next, end);
     this.#tree.flush();
-    return { size: this.#tree.size, root: this.#tree.root() };
+    return { size: this.#tree.size, root: this.#tree.root(), unsynced: this.#tree.unsynced };
   }
 
-  /** Makes the full tiles durable; returns how many entries they cover. */
-  sync(): number {
-    return this.#tree.sync();
+  /** Makes a signed head the published one; durable on return. */
+  publish(noteText: string): void {
+    replaceFile(join(this.#ledger, 'checkpoint'), noteText);
+  }
+
+  /**
+   * Makes the oldest full tiles durable, those of about `entries` entries, and notes down how far that is. Returns how many
+   * entries in full tiles are left.
+   */
+  save(path: string, state: Omit<TreeState, 'synced'>, entries: number): number {
+    writeTreeState(path, { ...state, synced: this.#tree.sync(entries) });
+    return this.#tree.unsynced;
   }
 
   #advance(size: number, end: DurableEnd): void {

@@ -36,8 +36,9 @@ export class TreeWriter {
   readonly #bundle = emptyBundle();
   #bundleWritten = 0;
   #size = 0;
-  /** Full tiles written since the last sync. */
-  #pendingFiles: string[] = [];
+  /** Full tiles that no sync has made durable, each with the size at which it filled; oldest first. */
+  #pending: { readonly path: string; readonly size: number }[] = [];
+  #synced = 0;
   readonly #pendingDirectories = new Set<string>();
   readonly #knownDirectories = new Set<string>();
 
@@ -54,6 +55,7 @@ export class TreeWriter {
   static fromTiles(ledger: string, size: number, options: { readonly dry?: boolean } = {}): TreeWriter {
     const tree = new TreeWriter(ledger, options.dry ?? false);
     tree.#size = size;
+    tree.#synced = size;
     let unit = TILE_WIDTH;
     tree.#level(0);
     for (let level = 1; size >= unit; level++, unit *= TILE_WIDTH) {
@@ -74,9 +76,9 @@ export class TreeWriter {
     return this.#size;
   }
 
-  /** Tiles that no sync has made durable yet. */
-  get pending(): number {
-    return this.#pendingFiles.length;
+  /** Entries in full tiles that no sync has made durable. */
+  get unsynced(): number {
+    return this.#size - (this.#size % TILE_WIDTH) - this.#synced;
   }
 
   /** Adds lines `[from, to)` of a block. @throws AUD_LEDGER_WRITE; the tree is then of no more use */
@@ -146,18 +148,25 @@ export class TreeWriter {
     }
   }
 
-  /** Makes all full tiles durable and removes partial ones that they replace. Returns how many entries that covers. */
-  sync(): number {
-    for (const path of this.#pendingFiles) syncFile(path);
+  /**
+   * Makes the oldest full tiles durable, those of about `entries` entries, and removes partial ones that they replace.
+   * Returns the size up to which all full tiles are on the disk.
+   */
+  sync(entries: number): number {
+    const stop = this.#synced + Math.max(TILE_WIDTH, entries);
+    const done = this.#pending.filter(({ size }) => size <= stop);
+    for (const { path } of done) syncFile(path);
     for (const path of this.#pendingDirectories) syncDirectory(path);
-    for (const path of this.#pendingFiles) discardFile(`${path}.p`);
-    this.#pendingFiles = [];
+    for (const { path } of done) discardFile(`${path}.p`);
+    this.#pending = this.#pending.slice(done.length);
+    this.#synced = done.at(-1)?.size ?? this.#synced;
     this.#pendingDirectories.clear();
-    return this.#size - (this.#size % TILE_WIDTH);
+    for (const { path } of this.#pending) this.#pendingDirectories.add(dirname(path));
+    return this.#synced;
   }
 
   #writeFull(kind: TileKind, n: number, bytes: Buffer): void {
-    this.#pendingFiles.push(this.#write(kind, n, TILE_WIDTH, bytes));
+    this.#pending.push({ path: this.#write(kind, n, TILE_WIDTH, bytes), size: this.#size });
   }
 
   #write(kind: TileKind, n: number, width: number, bytes: Uint8Array): string {
