@@ -38,7 +38,10 @@ async function demo(options: DemoOptions): Promise<void> {
   say('starting PostgreSQL …');
   const database = await startDatabase();
   // The time counts from here: a first start also fetches the database's programs.
-  const stop = stopSignal(createLogger({ level: 'warn' }), options.for === undefined ? undefined : parseDuration(options.for));
+  const stop = stopSignal(
+    createLogger({ level: 'warn' }),
+    options.for === undefined ? undefined : parseDuration(options.for),
+  );
   try {
     say('a small shop is open; its audit trail follows. Ctrl-C ends it.\n');
     const shopEnd = new AbortController();
@@ -86,12 +89,20 @@ interface DemoDatabase {
   stop(): Promise<void>;
 }
 
+/** What is used of `test/support/provide.ts`; named here, because the package is built without the tests. */
+interface Provider {
+  providePostgres(options: {
+    major: number;
+    fresh: boolean;
+  }): Promise<AsyncDisposable & { createDatabase(name: string): Promise<{ readonly url: string }> }>;
+}
+
 /** In a checkout the tests' own provider chain brings a PostgreSQL; the package alone cannot. */
 async function startDatabase(): Promise<DemoDatabase> {
   const provider = new URL('../../../test/support/provide.ts', import.meta.url).href;
-  let provide: typeof import('../../../test/support/provide.ts');
+  let provide: Provider;
   try {
-    provide = (await import(provider)) as typeof provide;
+    provide = (await import(provider)) as Provider;
   } catch (cause) {
     throw new AuditError('AUD_CLI_USAGE', {
       message: 'The demo brings its own database only in a checkout of the project.',

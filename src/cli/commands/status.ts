@@ -1,10 +1,12 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import type { ActorSnapshot } from '../../actor/metrics.ts';
 import { AuditError } from '../../errors/audit-error.ts';
 import { dataLayout } from '../../ledger/layout.ts';
 import { configOption, configured } from '../configured.ts';
 import { paletteFor } from '../pretty.ts';
+import { actorLines } from './status-actors.ts';
 
 /** What the running process last wrote of itself. */
 interface RunningStatus {
@@ -15,7 +17,7 @@ interface RunningStatus {
   readonly sources: Readonly<
     Record<string, { state: string; changes: number; transactions: number; lagMs: number; lastError: string | null }>
   >;
-  readonly actors: Readonly<Record<string, unknown>>;
+  readonly actors: Readonly<Record<string, ActorSnapshot>>;
 }
 
 interface CursorStatus {
@@ -29,9 +31,10 @@ export function statusCommand(): Command {
     .description('show where sources and sinks stand')
     .addOption(configOption())
     .option('-d, --data <dir>', 'data directory; default: the one of the configuration')
+    .option('--actors', 'also how changes were attributed, and what writes without an actor')
     .option('--json', 'as JSON')
     .addHelpText('after', '\nExample:\n  changetrail status --json | jq .sinks')
-    .action(async (options: { config: string; data?: string; json?: boolean }) => {
+    .action(async (options: { config: string; data?: string; actors?: boolean; json?: boolean }) => {
       const data = options.data ?? (await configured(options.config)).configuration.data;
       const running = readJson<RunningStatus>(join(data, 'status.json'));
       if (running === null) {
@@ -43,7 +46,7 @@ export function statusCommand(): Command {
       const sinks = readCursors(dataLayout(data).cursors);
       const live = isAlive(running.pid) && Date.now() - Date.parse(running.at) < 10_000;
       if (options.json === true) process.stdout.write(`${JSON.stringify({ live, ...running, sinks }, null, 2)}\n`);
-      else print(live, running, sinks);
+      else print(live, running, sinks, options.actors === true);
     });
 }
 
@@ -79,7 +82,12 @@ function isAlive(pid: number): boolean {
   }
 }
 
-function print(live: boolean, running: RunningStatus, sinks: Readonly<Record<string, CursorStatus>>): void {
+function print(
+  live: boolean,
+  running: RunningStatus,
+  sinks: Readonly<Record<string, CursorStatus>>,
+  actors: boolean,
+): void {
   const p = paletteFor(process.stdout);
   const lines = [
     live ? p.green(`running, pid ${running.pid}`) : p.yellow(`not running; last seen ${running.at}`),
@@ -90,6 +98,8 @@ function print(live: boolean, running: RunningStatus, sinks: Readonly<Record<str
       `source   ${p.bold(name)}  ${live ? source.state : 'stopped'}, ${source.changes} changes in ${source.transactions} transactions, ${source.lagMs} ms behind`,
     );
     if (source.lastError !== null) lines.push(`         ${p.red(source.lastError)}`);
+    const snapshot = running.actors[name];
+    if (actors && snapshot !== undefined) lines.push(...actorLines(name, snapshot, p));
   }
   for (const [name, cursor] of Object.entries(sinks)) {
     const lag = running.ledger.next - cursor.index;
