@@ -284,6 +284,12 @@ export const CODES = {
     action: 'See the message; correct the sink and start again.',
     exit: 3,
   },
+  AUD_SINK_PACKAGE: {
+    what: 'The client library of a configured sink is not installed.',
+    trail: 'Nothing was delivered to this sink; the ledger is not touched.',
+    action: 'Install the named package: npm install <package>.',
+    exit: 2,
+  },
   AUD_SINK_CLOSED: {
     what: 'The reader of standard output went away.',
     trail: 'The ledger is complete; the cursor stands at the last record that was taken.',
