@@ -1,0 +1,230 @@
+import { rmSync } from 'node:fs';
+import { type Document, MongoClient } from 'mongodb';
+import { describe, expect, test } from 'vitest';
+import { dataLayout } from '../../src/ledger/layout.ts';
+import { type MongoServer, mongoMissing, provideMongo } from '../support/provide.ts';
+import { temporaryDirectory } from '../support/tmp.ts';
+import { until } from '../support/wait.ts';
+import { type AuditRecord, type Capture, startCapture } from './support/capture.ts';
+
+const DB = 'shop';
+const source = { collections: [`${DB}.*`] };
+
+const numbers = (records: readonly AuditRecord[]) =>
+  records.filter((r) => r.kind === 'change').map((r) => (r.after as { n: number }).n);
+const upTo = (count: number) => Array.from({ length: count }, (_, n) => n);
+
+describe.skipIf(await mongoMissing())('resume', () => {
+  test('what is written while nobody looks is recorded at the next start, once and in order', async () => {
+    const server = await provideMongo({ replicaSet: true });
+    await using database = server.createDatabase();
+    await using client = new MongoClient(server.url);
+    const a = client.db(database.name).collection<Document>('a');
+    await using capture = await startCapture({ url: server.url, source: { collections: [`${database.name}.*`] } });
+    for (const n of upTo(40)) {
+      if (n === 10) await capture.stop();
+      if (n === 20) await capture.start();
+      if (n === 30) {
+        await capture.abort();
+        await capture.start();
+      }
+      await a.insertOne({ n });
+    }
+    expect(numbers(await capture.changes('a'))).toEqual(upTo(40));
+    expect(capture.records().filter((r) => r.kind === 'gap')).toEqual([]);
+  });
+
+  test('without its position file it goes on from the ledger’s last record', async () => {
+    const server = await provideMongo({ replicaSet: true });
+    await using database = server.createDatabase();
+    await using client = new MongoClient(server.url);
+    const a = client.db(database.name).collection<Document>('a');
+    await using capture = await startCapture({ url: server.url, source: { collections: [`${database.name}.*`] } });
+    await a.insertOne({ n: 0 });
+    await capture.caughtUp();
+    await capture.abort();
+    rmSync(dataLayout(capture.data).positions, { recursive: true });
+    await a.insertOne({ n: 1 });
+    await capture.start();
+    expect(numbers(await capture.changes('a'))).toEqual([0, 1]);
+    expect(capture.records().filter((r) => r.kind === 'gap')).toEqual([]);
+  });
+
+  test('a transaction across many batches keeps its actor and ordinals, also when capture ends in the middle of it', async () => {
+    const server = await provideMongo({ replicaSet: true });
+    await using database = server.createDatabase();
+    await using client = new MongoClient(server.url);
+    const db = client.db(database.name);
+    await db.createCollection('a');
+    await db.createCollection('_changetrail_context');
+    await using capture = await startCapture({
+      url: server.url,
+      source: { collections: [`${database.name}.*`], batch_size: 7 },
+      waitForStream: true,
+    });
+    await client.withSession((session) =>
+      session.withTransaction(async () => {
+        await db.collection<Document>('_changetrail_context').insertOne({ id: 'alice' }, { session });
+        await db.collection<Document>('a').insertMany(
+          upTo(2000).map((n) => ({ n })),
+          { session },
+        );
+      }),
+    );
+    const cut = await until(() => capture.records().filter((r) => r.kind === 'change').length > 20 && true, {
+      what: 'the first records',
+    });
+    expect(cut).toBe(true);
+    await capture.abort();
+    const held = capture.records().filter((r) => r.kind === 'change').length;
+    await capture.start();
+    const changes = await capture.changes('a');
+    expect(held).toBeLessThanOrEqual(changes.length);
+    expect(numbers(changes)).toEqual(upTo(2000));
+    expect(changes.map((r) => r.source.seq)).toEqual(upTo(2000).map((n) => n + 1));
+    expect(new Set(changes.map((r) => r.actor?.id))).toEqual(new Set(['alice']));
+    expect(new Set(changes.map((r) => r.source.tx)).size).toBe(1);
+  });
+
+  test('an idle source moves on, so that it stays inside of the oplog', async () => {
+    await using server = await provideMongo({
+      replicaSet: true,
+      fresh: true,
+      parameters: { periodicNoopIntervalSecs: 1 },
+    });
+    await using capture = await startCapture({ url: server.url, source });
+    const first = await position(capture);
+    const later = await until(async () => (await position(capture)) > first && position(capture), {
+      what: 'the position to move',
+    });
+    expect(later > first).toBe(true);
+    expect(capture.records().filter((r) => r.kind === 'change')).toEqual([]);
+  });
+
+  test('an oplog that has rolled over is a gap record, then a fresh start, with each event token and time gone', async () => {
+    await using server = await provideMongo({ replicaSet: true, fresh: true, oplogSizeMb: 990 });
+    await using client = new MongoClient(server.url);
+    const a = client.db(DB).collection<Document>('a');
+    await using capture = await startCapture({ url: server.url, source });
+    await a.insertOne({ n: 0 });
+    await capture.caughtUp();
+    await capture.stop();
+    await a.insertOne({ n: 1 });
+    await rollOplog(client, server);
+    await capture.start();
+    const gap = capture.records().find((r) => r.kind === 'gap')!;
+    expect(gap).toMatchObject({ outcome: 'unknown', details: { cause: 'oplog_rolled_over' } });
+    const { from, to } = gap.details as { from: string; to: string };
+    expect(Number(from)).toBeLessThan(Number(to));
+    await a.insertOne({ n: 2 });
+    expect(numbers(await capture.changes('a'))).toEqual([0, 2]);
+    const start = capture.records().findLast((r) => r.kind === 'capture' && r.action === 'start')!;
+    expect(gap.index).toBeLessThan(start.index);
+    await capture.stop();
+    await capture.start();
+    expect(capture.records().filter((r) => r.kind === 'gap')).toHaveLength(1);
+  }, 300_000);
+
+  test('another deployment behind the same url is a gap record, and its changes are captured', async () => {
+    await using directory = await temporaryDirectory();
+    const data = directory.join('data');
+    {
+      await using first = await provideMongo({ replicaSet: true, fresh: true });
+      await using client = new MongoClient(first.url);
+      await using capture = await startCapture({ url: first.url, source, data });
+      await client.db(DB).collection('a').insertOne({ n: 0 });
+      await capture.caughtUp();
+    }
+    await using second = await provideMongo({ replicaSet: true, fresh: true });
+    await using client = new MongoClient(second.url);
+    await using capture = await startCapture({ url: second.url, source, data });
+    await client.db(DB).collection('a').insertOne({ n: 1 });
+    expect(numbers(await capture.changes('a'))).toEqual([0, 1]);
+    expect(capture.records().filter((r) => r.kind === 'gap')).toMatchObject([
+      { details: { cause: 'other_cluster', lineage_reset: true } },
+    ]);
+    const said = capture.log.entries.find((entry) => entry['event'] === 'gap')!;
+    expect(said['action']).toMatch(/url/);
+  });
+});
+
+describe.skipIf(await mongoMissing())('failures of the server', () => {
+  const cases: [string, (server: MongoServer, client: MongoClient) => Promise<void>][] = [
+    ['the primary stepping down', (server) => server.stepDown()],
+    [
+      'SIGKILL of mongod',
+      async (server) => {
+        await server.kill9();
+        await server.start();
+      },
+    ],
+    ['an orderly restart', (server) => server.restart()],
+    [
+      'killed cursors',
+      async (_server, client) => {
+        const { cursor } = await client
+          .db('admin')
+          .command({
+            aggregate: 1,
+            pipeline: [{ $currentOp: { allUsers: true, idleCursors: true } }, { $match: { 'cursor.tailable': true } }],
+            cursor: {},
+          });
+        for (const op of cursor.firstBatch as Document[]) {
+          const killed = { killCursors: '$cmd.aggregate', cursors: [op['cursor'].cursorId] };
+          await client.db('admin').command(killed);
+        }
+      },
+    ],
+    [
+      'killed connections',
+      async (_server, client) => {
+        await client.db('admin').command({ dropConnections: 1, hostAndPort: [] });
+        const { inprog } = await client.db('admin').command({ currentOp: 1, 'command.getMore': { $exists: true } });
+        for (const op of inprog as Document[]) await client.db('admin').command({ killOp: 1, op: op['opid'] });
+      },
+    ],
+  ];
+
+  test.each(cases)(
+    '%s: captured on, exactly once and in order',
+    async (_name, disturb) => {
+      await using server = await provideMongo({ replicaSet: true, fresh: true });
+      await using client = new MongoClient(server.url, { writeConcern: { w: 'majority' } });
+      const a = client.db(DB).collection<Document>('a');
+      await using capture = await startCapture({ url: server.url, source });
+      let n = 0;
+      for (let round = 0; round < 3; round++) {
+        for (let i = 0; i < 20; i++) await a.insertOne({ n: n++ });
+        await disturb(server, client);
+      }
+      for (let i = 0; i < 20; i++) await a.insertOne({ n: n++ });
+      expect(numbers(await capture.changes('a'))).toEqual(upTo(n));
+      expect(capture.records().filter((r) => r.kind === 'gap')).toEqual([]);
+    },
+    240_000,
+  );
+});
+
+async function position(capture: Capture): Promise<number> {
+  const { readFileSync } = await import('node:fs');
+  const { join } = await import('node:path');
+  const saved = JSON.parse(readFileSync(join(dataLayout(capture.data).positions, 'docs.json'), 'utf8')) as {
+    position: string;
+  };
+  return Number((JSON.parse(saved.position) as { ts: string }).ts.split('.')[0]);
+}
+
+/** Makes the oplog as small as it may be and writes until what was there at first is gone. */
+async function rollOplog(client: MongoClient, server: MongoServer): Promise<void> {
+  const oplog = client.db('local').collection('oplog.rs');
+  const oldest = async () =>
+    (await oplog.find().sort({ $natural: 1 }).limit(1).toArray())[0]!['ts'] as { t: number; i: number };
+  const first = JSON.stringify(await oldest());
+  const filler = 'x'.repeat(15 * 1024 * 1024);
+  const big = client.db('filler').collection<Document>('big');
+  for (let i = 0; JSON.stringify(await oldest()) === first; i++) {
+    if (i > 400) throw new Error(`the oplog of ${server.version} does not roll`);
+    await big.insertOne({ filler });
+    await big.deleteMany({});
+  }
+}
