@@ -1,5 +1,12 @@
 // A PostgreSQL source: what has to be there, where to start, and the stream that follows.
-import type { CheckReport, Connector, ResumePoint, SourceHost, SourceStream } from '../../src/core/connector.ts';
+import type {
+  CheckReport,
+  Connector,
+  ResumePoint,
+  SessionContextRequest,
+  SourceHost,
+  SourceStream,
+} from '../../src/core/connector.ts';
 import { AuditError, messageOf } from '../../src/errors/audit-error.ts';
 import { envelopeCompiler, isoMillis } from '../../src/record/envelope.ts';
 import { checkPostgres } from './check.ts';
@@ -14,6 +21,13 @@ import { tableMatcher } from './patterns.ts';
 import { readServerFacts, requireCapable } from './preflight.ts';
 import { KnownTables, schemaChange } from './schema-changes.ts';
 import { writeSchemaRecord } from './schema-record.ts';
+import {
+  applyRemoval,
+  applySessionContext,
+  readSessionContext,
+  removeSessionContextSql,
+  sessionContextSql,
+} from './session-context.ts';
 import { SessionWatch } from './session-watch.ts';
 import { applyStatements, dropSlotStatement, slotStatement } from './setup.ts';
 import { checkSlotIsOurs, createSlot, readSlot, type SlotState } from './slot.ts';
@@ -59,6 +73,24 @@ class PostgresConnector implements Connector {
       const around = await lookAround(client, { options: this.#options, facts, matcher });
       const slot = await readSlot(client, this.#options.slot);
       return [...around.plan.statements, ...(slot === null ? [slotStatement(this.#options.slot)] : [])];
+    } finally {
+      await client.close();
+    }
+  }
+
+  async sessionContext(request: SessionContextRequest): Promise<readonly string[]> {
+    const client = await ControlClient.connect(this.#options.url, this.#options.name);
+    try {
+      const state = await readSessionContext(client, tableMatcher(this.#options.tables));
+      if (request.remove) {
+        if (request.apply) await applyRemoval(client, state.attached);
+        return removeSessionContextSql(state.attached);
+      }
+      const facts = await readServerFacts(client);
+      const { settings } = request;
+      const options = { tables: state.missing, patterns: this.#options.tables, settings, reader: facts.user };
+      if (request.apply) await applySessionContext(client, options);
+      return sessionContextSql(options);
     } finally {
       await client.close();
     }

@@ -1,7 +1,7 @@
 import { SESSION_PREFIX } from './actor-dialects.ts';
 import { type ControlClient, quoteIdent, quoteLiteral } from './client.ts';
 import type { TableMatcher } from './patterns.ts';
-import { qualified } from './setup.ts';
+import { applyStatements, qualified } from './setup.ts';
 
 /**
  * What `setup --session-context` installs: before the first change of a transaction a statement trigger writes one message
@@ -34,6 +34,10 @@ export interface SessionContextOptions {
  * trigger for later tables is left out where the role may not create one (the connector then covers them itself).
  */
 export function sessionContextSql(options: SessionContextOptions): string[] {
+  return [...baseSql(options), ...attachSql(options.tables)];
+}
+
+function baseSql(options: SessionContextOptions): string[] {
   const reader = quoteIdent(options.reader);
   return [
     `create schema if not exists ${SCHEMA}`,
@@ -47,7 +51,6 @@ export function sessionContextSql(options: SessionContextOptions): string[] {
     coverFunction(options.patterns),
     `revoke all on function ${SCHEMA}.session_context_cover() from public`,
     EVENT_TRIGGER,
-    ...attachSql(options.tables),
   ];
 }
 
@@ -60,16 +63,32 @@ export function attachSql(tables: readonly TableName[]): string[] {
   ]);
 }
 
+function detachStatement(table: TableName): string {
+  return `drop trigger if exists ${SESSION_TRIGGER} on ${qualified(table)}`;
+}
+
 /** Takes everything away that `sessionContextSql` made. `tables`: those that have the trigger now. */
 export function removeSessionContextSql(tables: readonly TableName[]): string[] {
   return [
     `drop event trigger if exists ${SESSION_TRIGGER}`,
-    ...tables.map((table) => `drop trigger if exists ${SESSION_TRIGGER} on ${qualified(table)}`),
+    ...tables.map(detachStatement),
     `drop function if exists ${SCHEMA}.session_context() cascade`,
     `drop function if exists ${SCHEMA}.session_context_cover() cascade`,
     `drop table if exists ${SCHEMA}.session_key`,
     DROP_SCHEMA,
   ];
+}
+
+/** Installs it: each table in a transaction of its own, so that no lock is held while another is waited for. */
+export async function applySessionContext(client: ControlClient, options: SessionContextOptions): Promise<void> {
+  await applyStatements(client, baseSql(options));
+  for (const table of options.tables) await applyStatements(client, attachSql([table]));
+}
+
+/** Takes it away, as carefully. */
+export async function applyRemoval(client: ControlClient, tables: readonly TableName[]): Promise<void> {
+  for (const table of tables) await applyStatements(client, [detachStatement(table)]);
+  await applyStatements(client, removeSessionContextSql([]));
 }
 
 /** What is installed, and on which tables. */

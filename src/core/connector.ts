@@ -84,6 +84,15 @@ export interface StreamProgress {
   readonly tables: Readonly<Record<string, number>>;
 }
 
+export interface SessionContextRequest {
+  /** Take it away again, without trace. */
+  readonly remove: boolean;
+  /** Run the statements; otherwise they are only returned. Either way they are returned in order. */
+  readonly apply: boolean;
+  /** Names of session settings to take along. */
+  readonly settings: readonly string[];
+}
+
 /**
  * One attached database. `open` may be called again after a stream ended; it decides from the resume point where to start,
  * drops what the ledger already holds, and writes a `gap` record first where history is missing.
@@ -93,6 +102,8 @@ export interface Connector {
   check(signal: AbortSignal): Promise<CheckReport>;
   /** The statements that would set the source up, for `setup --print`; empty when nothing is to be done. */
   plan(signal: AbortSignal): Promise<readonly string[]>;
+  /** Has the database itself say who is in session, or no longer. Absent where the engine has no such thing. */
+  sessionContext?(request: SessionContextRequest): Promise<readonly string[]>;
   open(resume: ResumePoint, signal: AbortSignal): Promise<SourceStream>;
   /** Idempotent. */
   close(): Promise<void>;
