@@ -1,6 +1,7 @@
 // Where a source goes on: the ledger's last record of it decides, the position file saves reading the whole ledger.
 import type { ResumePoint } from '../core/connector.ts';
 import type { LedgerReader } from '../core/ledger.ts';
+import { AuditError } from '../errors/audit-error.ts';
 import { type PositionFiles, readPosition, readState } from './positions.ts';
 
 const ACTION = Buffer.from('},"action":"');
@@ -15,6 +16,7 @@ export async function loadResume(source: string, files: PositionFiles, reader: L
   const saved = readPosition(files);
   const ahead = saved !== null && saved.index > reader.end;
   let last: Head | null = null;
+  let position = ahead ? null : (saved?.position ?? null);
   let started: Readonly<Record<string, unknown>> | null = null;
   const schemas: { object: Readonly<Record<string, unknown>>; after: unknown }[] = [];
   const from = saved === null || ahead ? 0 : saved.index;
@@ -23,7 +25,7 @@ export async function loadResume(source: string, files: PositionFiles, reader: L
     for (const end of batch.ends) {
       const line = batch.bytes.subarray(start, end);
       start = end;
-      const head = readHead(line);
+      const head = readHead(line, batch.first);
       if (head.source['name'] !== source) continue;
       if (head.source['seq'] !== undefined) last = head;
       if (head.kind === 'change') continue;
@@ -32,14 +34,19 @@ export async function loadResume(source: string, files: PositionFiles, reader: L
       if (head.kind === 'schema')
         schemas.push({ object: record['object'] as Record<string, unknown>, after: record['after'] });
       if (head.kind === 'capture' && record['action'] === 'start') started = details;
-      // Another log begins here: what stands before says nothing of its positions.
-      if (head.kind === 'gap' && details['lineage_reset'] === true) last = null;
+      if (head.kind === 'gap' && details['lineage_reset'] === true) {
+        // Another log begins here: what stands before says nothing of its positions and tables.
+        last = null;
+        position = null;
+        started = null;
+        schemas.length = 0;
+      }
     }
   }
   return {
     last: last?.source ?? null,
     lastKind: last?.kind ?? null,
-    position: ahead ? null : (saved?.position ?? null),
+    position,
     state: readState(files),
     started,
     schemas,
@@ -48,7 +55,15 @@ export async function loadResume(source: string, files: PositionFiles, reader: L
 }
 
 /** Kind and source of a record, without parsing its rows: both stand before `action`. */
-function readHead(line: Buffer): Head {
+function readHead(line: Buffer, first: number): Head {
   const end = line.indexOf(ACTION);
-  return JSON.parse(`${line.toString('utf8', 0, end)}}}`) as Head;
+  try {
+    return JSON.parse(`${line.toString('utf8', 0, end)}}}`) as Head;
+  } catch (cause) {
+    throw new AuditError('AUD_LEDGER_CORRUPT', {
+      message: `A record of the ledger at or after index ${first} is damaged.`,
+      action: 'Nothing was overwritten. Run changetrail verify, and restore the segment from a copy.',
+      cause,
+    });
+  }
 }

@@ -41,6 +41,8 @@ export class PipelineOutput implements SourceOutput {
   #idle: Mark | null = null;
   #state: Readonly<Record<string, unknown>> | null = null;
   #savedAt = 0;
+  /** A record of the stream was written since the last position was reached. */
+  #wrote = false;
   #timer: NodeJS.Timeout | null = null;
   #error: ((error: unknown) => void) | null = null;
 
@@ -54,6 +56,7 @@ export class PipelineOutput implements SourceOutput {
   attach(confirm: Confirm | null, onError: (error: unknown) => void): void {
     this.#confirm = confirm;
     this.#error = onError;
+    this.#wrote = false;
     if (confirm === null) {
       this.#marks = [];
       this.#idle = null;
@@ -67,6 +70,7 @@ export class PipelineOutput implements SourceOutput {
   }
 
   end(): void {
+    this.#wrote = true;
     this.#writer.end();
   }
 
@@ -83,6 +87,9 @@ export class PipelineOutput implements SourceOutput {
   }
 
   reached(position: Position): void {
+    // No record of the ledger tells this position (an empty transaction, one sent again): only the file can.
+    if (!this.#wrote) return this.idle(position);
+    this.#wrote = false;
     const mark = { position, index: this.#writer.next };
     this.#idle = null;
     if (this.#writer.durable.next >= mark.index) this.#confirmable(mark);

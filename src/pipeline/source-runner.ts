@@ -97,7 +97,7 @@ class SourceRunner {
         await this.#runOnce(signal);
       } catch (error) {
         const failure = this.#ledgerFailure ?? asAuditError(error);
-        if (this.#ledgerFailure !== null || failure.retry === 'never') throw failure;
+        if (this.#ledgerFailure !== null || failure.retry === 'never' || isLedgers(failure)) throw failure;
         if (signal.aborted) break;
         if (Date.now() - began > STABLE_MS) this.#attempt = 0;
         metrics.state = 'waiting';
@@ -187,6 +187,11 @@ class SourceRunner {
     );
     await wait(ms, signal);
   }
+}
+
+/** What the data directory cannot take or give ends the capture: no source can mend it. */
+function isLedgers(failure: AuditError): boolean {
+  return failure.code.startsWith('AUD_LEDGER_');
 }
 
 const NOTHING: StreamProgress = { position: null, changes: 0, transactions: 0, tables: {} };
