@@ -1,15 +1,31 @@
+import process from 'node:process';
 import pg from 'pg';
 import { AuditError } from '../../src/errors/audit-error.ts';
 import { postgresError } from './errors.ts';
 
 /**
  * Settings that decide how values are written as text; pinned, because a record must not depend on a role's or a database's
- * defaults. `lc_monetary` is for money.
+ * defaults. `lc_monetary` is for money; the search path and quoting for `regclass` and the names of types.
  */
-const PINNED =
-  '-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=1 -c timezone=UTC -c bytea_output=hex -c lc_monetary=C';
+const PINNED = [
+  'datestyle=ISO',
+  'intervalstyle=postgres',
+  'extra_float_digits=1',
+  'timezone=UTC',
+  'bytea_output=hex',
+  'lc_monetary=C',
+  'search_path=pg_catalog',
+  'quote_all_identifiers=off',
+]
+  .map((setting) => `-c ${setting}`)
+  .join(' ');
 
 const CONNECT_TIMEOUT_MS = 10_000;
+/** A control query is small; a network that swallows its answer must not be waited for. */
+const QUERY_TIMEOUT_MS = 60_000;
+/** As long as timers go (24 days): for what waits for other transactions by its nature. */
+const NO_TIMEOUT_MS = 0x7fff_ffff;
+const END_MS = 2_000;
 
 /** The settings of a connection as `pg` takes them. @throws AUD_PG_URL when no database is named. */
 export function clientConfig(url: string, name: string): pg.ClientConfig {
@@ -30,7 +46,7 @@ export function clientConfig(url: string, name: string): pg.ClientConfig {
     throw new AuditError('AUD_PG_URL', { message: `The url of source ${name} names no database.`, action: URL_FORM });
   }
   return {
-    connectionString: url,
+    connectionString: withoutOptions(url),
     application_name: `changetrail ${name}`,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
@@ -40,8 +56,17 @@ export function clientConfig(url: string, name: string): pg.ClientConfig {
 
 const URL_FORM = 'Give a URL of the form postgres://user:password@host:5432/database.';
 
+/** What a URL says goes over the other settings, so its `options` are taken out here and put before the pinned ones. */
+function withoutOptions(url: string): string {
+  if (!/[?&]options=/.test(url)) return url;
+  const [base, query = ''] = url.split(/\?(.*)/s);
+  const rest = query.split('&').filter((parameter) => !parameter.startsWith('options='));
+  return rest.length === 0 ? base! : `${base}?${rest.join('&')}`;
+}
+
 /** `pg` falls back to the user's name as database; for an audit trail that guess is refused. */
 function hasDatabase(url: string): boolean {
+  if (process.env['PGDATABASE']) return true;
   try {
     const parsed = new URL(url);
     return parsed.pathname.length > 1 || parsed.searchParams.has('dbname') || parsed.searchParams.has('host');
@@ -66,22 +91,23 @@ export class ControlClient {
 
   /** @throws AUD_PG_CONNECT, AUD_PG_AUTH */
   static async connect(url: string, name: string): Promise<ControlClient> {
-    const client = new pg.Client(clientConfig(url, name));
+    const client = new pg.Client({ ...clientConfig(url, name), query_timeout: QUERY_TIMEOUT_MS });
     const control = new ControlClient(client, name);
     try {
       await client.connect();
     } catch (cause) {
-      await client.end().catch(() => undefined);
+      await endClient(client);
       throw postgresError(cause, name);
     }
     return control;
   }
 
   /** @throws AUD_PG_SERVER and friends; never the values of a statement. */
-  async query<Row>(sql: string, values: readonly unknown[] = []): Promise<Row[]> {
+  async query<Row>(sql: string, values: readonly unknown[] = [], waits: 'briefly' | 'long' = 'briefly'): Promise<Row[]> {
     if (this.#lost !== null) throw postgresError(this.#lost, this.#name);
     try {
-      const result = await this.#client.query(sql, values as unknown[]);
+      const text = { text: sql, values: [...values], ...(waits === 'long' ? { query_timeout: NO_TIMEOUT_MS } : {}) };
+      const result = await this.#client.query(text);
       return result.rows as Row[];
     } catch (cause) {
       throw postgresError(cause, this.#name);
@@ -89,8 +115,16 @@ export class ControlClient {
   }
 
   async close(): Promise<void> {
-    await this.#client.end().catch(() => undefined);
+    await endClient(this.#client);
   }
+}
+
+/** Says goodbye; over a dead network nobody answers, then the socket is dropped. */
+async function endClient(client: pg.Client): Promise<void> {
+  const { connection } = client as unknown as { connection?: { stream?: { destroy(): void } } };
+  const timer = setTimeout(() => connection?.stream?.destroy(), END_MS);
+  await client.end().catch(() => undefined);
+  clearTimeout(timer);
 }
 
 /** Answers of IDENTIFY_SYSTEM: which cluster and which line of its history this is. */
@@ -106,7 +140,7 @@ export interface SystemIdentity {
  * @see https://www.postgresql.org/docs/current/protocol-replication.html
  */
 export async function identifySystem(url: string, name: string): Promise<SystemIdentity> {
-  const config = { ...clientConfig(url, name), replication: 'database' };
+  const config = { ...clientConfig(url, name), query_timeout: QUERY_TIMEOUT_MS, replication: 'database' };
   const client = new pg.Client(config as pg.ClientConfig);
   client.on('error', () => undefined);
   try {
@@ -119,7 +153,7 @@ export async function identifySystem(url: string, name: string): Promise<SystemI
   } catch (cause) {
     throw postgresError(cause, name);
   } finally {
-    await client.end().catch(() => undefined);
+    await endClient(client);
   }
 }
 

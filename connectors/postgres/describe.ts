@@ -15,7 +15,8 @@ interface ColumnRow {
 
 const COLUMNS_SQL = `
 select a.attrelid::int8::text as relid, a.attnum::int4 as number, a.attname as name, a.atttypid::int8::text as type_oid,
-  a.atttypmod as modifier, a.attgenerated::text as generated, array_position(i.indkey::int2[], a.attnum) as key
+  a.atttypmod as modifier, a.attgenerated::text as generated,
+  array_position((i.indkey::int2[])[0:i.indnkeyatts - 1], a.attnum) as key
 from pg_catalog.pg_attribute a
 left join pg_catalog.pg_index i on i.indrelid = a.attrelid and i.indisprimary
 where a.attrelid = any($1::oid[]) and a.attnum > 0 and not a.attisdropped
@@ -80,7 +81,7 @@ const IDENTITIES: Readonly<Record<string, ReplicaIdentity>> = { d: 'default', n:
 
 const RELATIONS_SQL = `
 select c.oid::int8::text as oid, n.nspname as schema, c.relname as table, c.relreplident::text as identity,
-  (select array_agg(k order by o) from pg_catalog.pg_index i, unnest(i.indkey::int2[]) with ordinality as u(k, o)
+  (select array_agg(k order by o) from pg_catalog.pg_index i, unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) with ordinality as u(k, o)
    where i.indrelid = c.oid and i.indisreplident) as identity_index
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = any($1::oid[])`;
 

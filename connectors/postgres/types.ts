@@ -20,6 +20,8 @@ export const FORM = {
   ARRAY: 8,
   /** jsonb: the server's own form, which has no line feeds: taken as it is. */
   JSONB: 9,
+  /** "char": one byte of any value. */
+  BYTE: 10,
 } as const;
 
 export type Form = (typeof FORM)[keyof typeof FORM];
@@ -37,6 +39,7 @@ export const TEXT_FORM: TypeForm = { form: FORM.TEXT };
 /** Built-in types by OID that are not plain text (src/include/catalog/pg_type.dat of the server). */
 const BUILT_IN = new Map<number, Form>([
   [16, FORM.BOOLEAN],
+  [18, FORM.BYTE], // "char"
   [20, FORM.PLAIN], // int8: a string, because a reader's numbers are doubles
   [21, FORM.INTEGER],
   [23, FORM.INTEGER],

@@ -38,6 +38,9 @@ export function writeValue(out: ByteWriter, form: TypeForm, b: Uint8Array, start
     case FORM.ARRAY:
       writeArray(out, form, b, start, end);
       return;
+    case FORM.BYTE:
+      writeByte(out, b, start, end);
+      return;
     default:
       out.string(b, start, end);
   }
@@ -86,6 +89,13 @@ export function writeTimestamp(out: ByteWriter, zone: boolean, b: Uint8Array, st
     out.range(b, start + 11, end);
   }
   out.byte(QUOTE);
+}
+
+/** Until version 15 the server sends a byte above 0x7f as it is, which is not UTF-8: it is written as later ones do, in octal. */
+function writeByte(out: ByteWriter, b: Uint8Array, start: number, end: number): void {
+  const byte = b[start]!;
+  if (end - start !== 1 || byte < 0x80) out.string(b, start, end);
+  else out.ascii(`"\\\\${byte.toString(8)}"`);
 }
 
 /**
