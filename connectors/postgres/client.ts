@@ -103,7 +103,11 @@ export class ControlClient {
   }
 
   /** @throws AUD_PG_SERVER and friends; never the values of a statement. */
-  async query<Row>(sql: string, values: readonly unknown[] = [], waits: 'briefly' | 'long' = 'briefly'): Promise<Row[]> {
+  async query<Row>(
+    sql: string,
+    values: readonly unknown[] = [],
+    waits: 'briefly' | 'long' = 'briefly',
+  ): Promise<Row[]> {
     if (this.#lost !== null) throw postgresError(this.#lost, this.#name);
     try {
       const text = { text: sql, values: [...values], ...(waits === 'long' ? { query_timeout: NO_TIMEOUT_MS } : {}) };

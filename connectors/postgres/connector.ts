@@ -11,7 +11,7 @@ import { AuditError, messageOf } from '../../src/errors/audit-error.ts';
 import { envelopeCompiler, isoMillis } from '../../src/record/envelope.ts';
 import { checkPostgres } from './check.ts';
 import { ControlClient, clientConfig, identifySystem } from './client.ts';
-import { type Continuity, decideContinuity, type SourceState } from './continuity.ts';
+import { type Continuity, decideContinuity, publishedUpTo, type SourceState } from './continuity.ts';
 import { type Held, PgoutputDecoder } from './decode/pgoutput.ts';
 import { compileRelation, type RelationMessage, tableDefinition } from './decode/relation.ts';
 import { describeRelation } from './describe.ts';
@@ -38,6 +38,7 @@ import {
   currentLsn,
   lookAround,
   publicationLost,
+  recordTableGaps,
   type Surroundings,
   type WatchContext,
   watchOnce,
@@ -53,6 +54,8 @@ class PostgresConnector implements Connector {
   #control: ControlClient | null = null;
   #warnedPatterns = false;
   #sessions: SessionWatch | null = null;
+  /** The server could not decode what comes next, because there was no publication at that point of the log. */
+  #publicationFailed = false;
 
   constructor(options: ResolvedPostgres, host: SourceHost) {
     this.#options = options;
@@ -116,46 +119,62 @@ class PostgresConnector implements Connector {
     const facts = await readServerFacts(client);
     requireCapable(facts, options.name);
     const identity = await identifySystem(options.url, options.name);
-    const known = KnownTables.restore(resume.state?.['tables'], resume.schemas);
     const matcher = tableMatcher(options.tables);
-    const context: WatchContext = {
-      options,
-      facts,
-      matcher,
-      types: new TypeCatalog(),
-      known,
-      output: this.#host.output,
-      log,
-      remember: () => this.#remember(state, known),
-    };
     this.#sessions = new SessionWatch({ name: options.name, actors: this.#host.actors, matcher, log });
     await this.#sessions.look(client);
-    const around = await lookAround(client, context);
+    const looked = await currentLsn(client);
+    const around = await lookAround(client, { options, facts, matcher });
     this.#warnOfPatterns(around);
-    const slot = await readSlot(client, options.slot);
-    if (slot !== null) checkSlotIsOurs(slot, options.slot, facts.database);
-    if (slot?.activePid != null) throw slotInUse(options, slot.activePid);
+    const slot = await this.#freeSlot(client, facts.database);
     const before = standsAt(resume);
-    const kept = sourceState(resume.state) ?? startedState(resume.started);
+    const kept = sourceState(resume);
     const continuity = decideContinuity({
       stands: before.stands,
       state: kept,
       identity,
       serverEnd: facts.end,
       slot,
-      publicationLost: !around.mainExists && before.stands !== null,
+      publication: before.stands === null ? 'kept' : this.#publicationNow(around, kept),
       ledgerBehind: resume.ledgerBehind,
     });
-    this.#requireAllowed(around, slot, continuity);
-    const from = await this.#setUp(client, around, slot, continuity);
+    const otherTables = continuity.gap?.cause === 'other_cluster' || kept?.systemId !== resume.state?.['systemId'];
+    const known = KnownTables.restore(
+      otherTables ? undefined : resume.state?.['tables'],
+      continuity.gap?.cause === 'other_cluster' ? [] : resume.schemas,
+    );
     const state: SourceState = {
       systemId: identity.systemId,
       timeline: identity.timeline,
       lineage: (kept?.lineage ?? 1) + (continuity.newLineage ? 1 : 0),
     };
-    this.#recordGap(continuity, from, facts.database);
-    this.#remember(state, known);
-    const start = continuity.newLineage || continuity.gap !== null ? from : (maxLsn(before.stands, from) ?? from);
+    const context: WatchContext = {
+      options,
+      facts,
+      matcher,
+      types: new TypeCatalog(),
+      known,
+      published: { seen: looked, publication: around.mainOid, lost: new Map() },
+      output: this.#host.output,
+      log,
+      remember: () => this.#remember(state, context),
+    };
+    const published = formatLsn(publishedUpTo(kept, before.stands ?? parseLsn(looked)));
+    if (options.setup === 'manual' && around.mainExists) recordTableGaps(around.plan, published, null, context);
+    this.#requireAllowed(around, slot, continuity);
+    const from = await this.#setUp(client, around, slot, continuity);
+    this.#publicationFailed = false;
+    this.#recordGap(
+      continuity,
+      continuity.gap?.cause === 'publication_replaced' ? parseLsn(looked) : from,
+      facts.database,
+    );
+    if (!around.plan.creates && continuity.gap === null && around.plan.added.length > 0) {
+      recordTableGaps(around.plan, published, await currentLsn(client), context);
+    }
+    const set = await lookAround(client, context);
+    context.published.publication = set.mainOid;
+    context.remember();
+    const start = continuity.newLineage ? from : (maxLsn(before.stands, from) ?? from);
     this.#recordStart(context, state, before.stands, start, around);
     await attach(
       client,
@@ -167,8 +186,26 @@ class PostgresConnector implements Connector {
     if (before.stands === null || continuity.gap !== null) this.#host.output.idle(formatLsn(start));
     return this.#stream(context, state, start, {
       held: continuity.newLineage ? { lsn: 0n, seq: -1 } : before.held,
-      publications: (await lookAround(client, context)).publications,
+      publications: set.publications,
     });
+  }
+
+  /** The slot as it is, once nobody reads it: a connection of ours that has just died is gone in a moment. */
+  async #freeSlot(client: ControlClient, database: string): Promise<SlotState | null> {
+    const { slot: name } = this.#options;
+    for (let tries = 1; ; tries++) {
+      const slot = await readSlot(client, name);
+      if (slot === null) return null;
+      checkSlotIsOurs(slot, name, database);
+      if (slot.activePid === null) return slot;
+      if (tries === SLOT_TRIES) throw slotInUse(this.#options, slot.activePid);
+      await new Promise((resolve) => setTimeout(resolve, SLOT_TRY_MS));
+    }
+  }
+
+  #publicationNow(around: Surroundings, kept: SourceState | null): 'kept' | 'missing' | 'replaced' {
+    if (!around.mainExists || this.#publicationFailed) return 'missing';
+    return kept?.publication === undefined || kept.publication === around.mainOid ? 'kept' : 'replaced';
   }
 
   /** Without `setup: auto` nothing is created: the SQL is said, with exit 2 on a first start and 3 when history is lost. */
@@ -180,7 +217,7 @@ class PostgresConnector implements Connector {
       if (!around.mainExists) throw publicationLost(options, around.plan);
       const statements = [...(slot === null ? [] : [dropSlotStatement(options.slot)]), slotStatement(options.slot)];
       throw new AuditError('AUD_PG_SLOT_LOST', {
-        message: `The slot ${options.slot} of source ${options.name} is ${slot === null ? 'gone' : `not usable any more (${slot.lost ?? 'publication lost'})`}.`,
+        message: `The slot ${options.slot} of source ${options.name} is ${slot === null ? 'gone' : `not usable any more (${slot.lost ?? continuity.gap.cause})`}.`,
         action: `Run: ${statements.join('; ')};  or set setup: auto. The changes in between are lost; a gap record will say so.`,
       });
     }
@@ -268,8 +305,9 @@ class PostgresConnector implements Connector {
     });
   }
 
-  #remember(state: SourceState, known: KnownTables): void {
-    this.#host.remember({ ...state, tables: known.toJSON() });
+  #remember(state: SourceState, { known, published }: WatchContext): void {
+    const { seen, publication } = published;
+    this.#host.remember({ ...state, seen, publication, tables: known.toJSON() });
   }
 
   #warnOfPatterns(around: Surroundings): void {
@@ -350,6 +388,9 @@ class PostgresConnector implements Connector {
       metrics: host.metrics,
       describe,
       watch: (signal) => this.#watch(context, signal),
+      failed: (error) => {
+        if (error.code === 'AUD_PG_PUBLICATION_LOST') this.#publicationFailed = true;
+      },
       now: host.now,
     });
   }
@@ -390,6 +431,9 @@ class PostgresConnector implements Connector {
   }
 }
 
+const SLOT_TRIES = 10;
+const SLOT_TRY_MS = 200;
+
 function slotInUse(options: ResolvedPostgres, pid: number): AuditError {
   return new AuditError('AUD_PG_SLOT_IN_USE', {
     message: `The slot ${options.slot} of source ${options.name} is read by another client (server process ${pid}).`,
@@ -403,7 +447,8 @@ function slotInUse(options: ResolvedPostgres, pid: number): AuditError {
 function standsAt(resume: ResumePoint): { stands: bigint | null; held: Held } {
   const position = resume.position === null ? null : resume.position.split(' ').map(parseLsn);
   const commit = typeof resume.last?.['lsn'] === 'string' ? parseLsn(resume.last['lsn']) : null;
-  const end = position === null ? null : (position[1] ?? position[0]!);
+  const begun = typeof resume.started?.['from'] === 'string' ? parseLsn(resume.started['from']) : null;
+  const end = maxLsn(position === null ? null : (position[1] ?? position[0]!), begun);
   if (commit === null || (end !== null && end > commit)) {
     return { stands: end, held: { lsn: end ?? 0n, seq: -1 } };
   }
@@ -412,19 +457,25 @@ function standsAt(resume: ResumePoint): { stands: bigint | null; held: Held } {
   return { stands: commit, held: { lsn: commit, seq: resume.lastKind === 'schema' ? seq - 1 : seq } };
 }
 
-function sourceState(state: ResumePoint['state']): SourceState | null {
-  if (state === null || typeof state['systemId'] !== 'string') return null;
-  return { systemId: state['systemId'], timeline: Number(state['timeline']), lineage: Number(state['lineage'] ?? 1) };
-}
-
-/** The same from the ledger's last start record, where the state file is lost. */
-function startedState(started: ResumePoint['started']): SourceState | null {
-  if (started === null || typeof started['system_id'] !== 'string') return null;
-  return {
+/** What was kept; of the log itself the ledger's start record is newer, or all there is where the file is lost. */
+function sourceState({ state, started }: ResumePoint): SourceState | null {
+  const saved =
+    typeof state?.['systemId'] !== 'string'
+      ? null
+      : {
+          systemId: state['systemId'],
+          timeline: Number(state['timeline']),
+          lineage: Number(state['lineage'] ?? 1),
+          ...(typeof state['seen'] === 'string' ? { seen: state['seen'] } : {}),
+          ...(typeof state['publication'] === 'number' ? { publication: state['publication'] } : {}),
+        };
+  if (typeof started?.['system_id'] !== 'string') return saved;
+  const begun = {
     systemId: started['system_id'],
     timeline: Number(started['timeline']),
     lineage: Number(started['lineage'] ?? 1),
   };
+  return saved?.systemId === begun.systemId ? { ...saved, ...begun } : begun;
 }
 
 function sleep(ms: number, signal: AbortSignal): Promise<void> {

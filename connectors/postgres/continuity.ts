@@ -9,6 +9,10 @@ export interface SourceState {
   readonly timeline: number;
   /** Counts the logs this source has had; a later one starts its LSNs anew. */
   readonly lineage: number;
+  /** Everything before it was published: the log's end when the publication was last seen to be there. */
+  readonly seen?: string;
+  /** A publication that was dropped and made again has another OID, and published nothing in between. */
+  readonly publication?: number;
 }
 
 export interface ContinuityInput {
@@ -19,8 +23,11 @@ export interface ContinuityInput {
   /** End of the server's log now. */
   readonly serverEnd: bigint;
   readonly slot: SlotState | null;
-  /** A publication that was there is not there any more. */
-  readonly publicationLost: boolean;
+  /**
+   * What became of the publication: `missing` (or missing in the log that is still to be read, which the server then refuses
+   * to decode), `replaced` by another of the same name.
+   */
+  readonly publication: 'kept' | 'missing' | 'replaced';
   /** An old copy of the ledger was put back: what the slot is ahead by was captured once, and is gone. */
   readonly ledgerBehind: boolean;
 }
@@ -34,7 +41,8 @@ export type GapCause =
   | 'slot_invalidated'
   | 'slot_advanced'
   | 'ledger_restored'
-  | 'publication_missing';
+  | 'publication_missing'
+  | 'publication_replaced';
 
 export interface Continuity {
   /** Null: nothing is missing. */
@@ -47,18 +55,32 @@ export interface Continuity {
 
 export function decideContinuity(input: ContinuityInput): Continuity {
   const { stands, slot } = input;
-  const unusable = slot === null || slot.lost !== null || input.publicationLost;
-  if (stands === null) return { gap: null, newLineage: false, newSlot: unusable };
-  const other = otherLog(input, stands);
+  const unusable = slot === null || slot.lost !== null || input.publication === 'missing';
+  const other = otherLog(input, stands ?? 0n);
   if (other !== null) return { gap: other, newLineage: true, newSlot: unusable };
-  if (slot === null) return gap('slot_missing', stands);
-  if (slot.lost !== null) return gap('slot_invalidated', stands, slot.lost);
-  if (input.publicationLost) return gap('publication_missing', stands);
+  if (stands === null) {
+    // An empty ledger beside a position file had records once.
+    const lost = input.ledgerBehind ? ({ cause: 'ledger_restored', from: 0n } as const) : null;
+    return { gap: lost, newLineage: false, newSlot: unusable };
+  }
+  const from = input.publication === 'kept' ? stands : publishedUpTo(input.state, stands);
+  if (slot === null) return gap('slot_missing', from);
+  if (slot.lost !== null) return gap('slot_invalidated', from, slot.lost);
+  if (input.publication === 'missing') return gap('publication_missing', from);
   if (slot.confirmed !== null && slot.confirmed > stands) {
     const cause = input.ledgerBehind ? 'ledger_restored' : 'slot_advanced';
-    return { gap: { cause, from: stands }, newLineage: false, newSlot: false };
+    return { gap: { cause, from }, newLineage: false, newSlot: false };
+  }
+  if (input.publication === 'replaced') {
+    return { gap: { cause: 'publication_replaced', from }, newLineage: false, newSlot: false };
   }
   return { gap: null, newLineage: false, newSlot: false };
+}
+
+/** The stream may have gone on without changes after the publication vanished. */
+export function publishedUpTo(state: SourceState | null, stands: bigint): bigint {
+  const seen = state?.seen === undefined ? stands : parseLsn(state.seen);
+  return seen < stands ? seen : stands;
 }
 
 function gap(cause: GapCause, from: bigint, detail?: string): Continuity {

@@ -58,6 +58,10 @@ export function postgresError(cause: unknown, source: string): AuditError {
 
 function byText(cause: unknown, state: string | undefined): Mapping {
   const text = messageOf(cause);
+  // Before 18 the server cannot decode a change while the publication is missing in its history.
+  if (state === '42704' && /publication/.test(text)) {
+    return { code: 'AUD_PG_PUBLICATION_LOST', retry: 'soon', action: 'It is set up again where that is allowed.' };
+  }
   if (state !== undefined && /^[0-9A-Z]{5}$/.test(state) && !state.startsWith('08')) {
     return { code: 'AUD_PG_SERVER', retry: 'soon', action: 'It is tried again; see the server’s message if it lasts.' };
   }

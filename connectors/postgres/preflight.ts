@@ -57,6 +57,13 @@ export function requireCapable(facts: ServerFacts, source: string): void {
       action: 'PostgreSQL 14 or later is needed.',
     });
   }
+  if (facts.inRecovery) {
+    throw new AuditError('AUD_PG_STANDBY', {
+      message: `The server of source ${source} is a standby.`,
+      action: 'Give the url of the primary, or promote this server; it is tried again.',
+      retry: 'after_operator',
+    });
+  }
   if (facts.walLevel !== 'logical') {
     throw new AuditError('AUD_PG_WAL_LEVEL', {
       message: `The server of source ${source} has wal_level = ${facts.walLevel}; logical is needed.`,

@@ -4,18 +4,23 @@ import type { ResolvedPostgres } from './options.ts';
 import type { WantedTable } from './tables.ts';
 
 export interface PublicationState {
+  readonly oid: number;
   readonly name: string;
   readonly allTables: boolean;
   readonly viaRoot: boolean;
-  /** Publishes INSERT, UPDATE, DELETE and TRUNCATE. */
-  readonly complete: boolean;
+  /** What it publishes, as its `publish` option says it: `insert, update, delete, truncate`. */
+  readonly publish: string;
+  /** Whether stored generated columns are published; null before version 18, which cannot. */
+  readonly generated: boolean | null;
   /** OIDs of the tables named in it. */
   readonly tables: ReadonlySet<number>;
 }
 
 const PUBLICATION_SQL = `
-select p.pubname as name, p.puballtables as all_tables, p.pubviaroot as via_root,
-  p.pubinsert and p.pubupdate and p.pubdelete and p.pubtruncate as complete,
+select p.oid::int8::text as oid, p.pubname as name, p.puballtables as all_tables, p.pubviaroot as via_root,
+  concat_ws(', ', case when p.pubinsert then 'insert' end, case when p.pubupdate then 'update' end,
+    case when p.pubdelete then 'delete' end, case when p.pubtruncate then 'truncate' end) as publish,
+  to_jsonb(p) ->> 'pubgencols' as generated,
   coalesce((select array_agg(r.prrelid::int8::text) from pg_catalog.pg_publication_rel r where r.prpubid = p.oid), '{}') as tables
 from pg_catalog.pg_publication p where p.pubname = any($1::name[])`;
 
@@ -24,20 +29,24 @@ export async function readPublications(
   names: readonly string[],
 ): Promise<Map<string, PublicationState>> {
   const rows = await client.query<{
+    oid: string;
     name: string;
     all_tables: boolean;
     via_root: boolean;
-    complete: boolean;
+    publish: string;
+    generated: string | null;
     tables: string[];
   }>(PUBLICATION_SQL, [names]);
   return new Map(
     rows.map((row) => [
       row.name,
       {
+        oid: Number(row.oid),
         name: row.name,
         allTables: row.all_tables,
         viaRoot: row.via_root,
-        complete: row.complete,
+        publish: row.publish,
+        generated: row.generated === null ? null : row.generated === 's',
         tables: new Set(row.tables.map(Number)),
       },
     ]),
@@ -74,15 +83,15 @@ export function planPublications(input: PlanInput): SetupPlan {
   const main = publications.get(options.publication);
   const second = publications.get(options.insertPublication);
   const statements: string[] = [];
-  for (const table of wanted) {
-    if (table.makeFull) statements.push(`alter table ${qualified(table)} replica identity full`);
+  for (const table of wanted.flatMap((one) => one.makeFull)) {
+    statements.push(`alter table ${qualified(table)} replica identity full`);
   }
   const safe = wanted.filter((table) => table.allChanges);
   const limited = wanted.filter((table) => !table.allChanges);
-  const one = publication(input, options.publication, main, safe, '');
+  const one = publication(input, options.publication, main, safe, ALL_CHANGES);
   const two =
     limited.length > 0 || second !== undefined
-      ? publication(input, options.insertPublication, second, limited, `publish = 'insert, truncate', `)
+      ? publication(input, options.insertPublication, second, limited, INSERT_ONLY)
       : NOTHING;
   // A table that moves is taken out of the one that makes its writes fail before anything else.
   statements.push(...one.drops, ...two.drops, ...one.adds, ...two.adds);
@@ -95,6 +104,9 @@ export function planPublications(input: PlanInput): SetupPlan {
     creates: main === undefined,
   };
 }
+
+const ALL_CHANGES = 'insert, update, delete, truncate';
+const INSERT_ONLY = 'insert, truncate';
 
 interface Statements {
   readonly adds: readonly string[];
@@ -110,25 +122,18 @@ function publication(
   tables: readonly WantedTable[],
   publish: string,
 ): Statements {
-  const viaRoot = input.options.partitions === 'root';
   if (state === undefined) {
     const list = tables.length === 0 ? '' : ` for table ${tables.map(qualified).join(', ')}`;
-    const generated = input.serverMajor >= 18 ? ', publish_generated_columns = stored' : '';
-    return {
-      adds: [
-        `create publication ${quoteIdent(name)}${list} with (${publish}publish_via_partition_root = ${viaRoot}${generated})`,
-      ],
-      drops: [],
-    };
+    const settings = publicationOptions(input, publish, undefined);
+    return { adds: [`create publication ${quoteIdent(name)}${list} with (${settings})`], drops: [] };
   }
   if (state.allTables) return NOTHING;
   const adds = tables.filter((table) => !state.tables.has(table.oid));
   const keep = new Set(tables.map((table) => table.oid));
   const drops = [...state.tables].filter((oid) => !keep.has(oid) && input.existing.has(oid));
   const statements: string[] = [];
-  if (state.viaRoot !== viaRoot) {
-    statements.push(`alter publication ${quoteIdent(name)} set (publish_via_partition_root = ${viaRoot})`);
-  }
+  const settings = publicationOptions(input, publish, state);
+  if (settings !== '') statements.push(`alter publication ${quoteIdent(name)} set (${settings})`);
   if (adds.length > 0)
     statements.push(`alter publication ${quoteIdent(name)} add table ${adds.map(qualified).join(', ')}`);
   return {
@@ -138,6 +143,19 @@ function publication(
       return table === undefined ? [] : [`alter publication ${quoteIdent(name)} drop table ${qualified(table)}`];
     }),
   };
+}
+
+/** Options of a publication that are not as they should be; all of them for a new one. */
+function publicationOptions(input: PlanInput, publish: string, state: PublicationState | undefined): string {
+  const viaRoot = input.options.partitions === 'root';
+  const options: string[] = [];
+  if (state?.publish !== publish && (state !== undefined || publish !== ALL_CHANGES)) {
+    options.push(`publish = '${publish}'`);
+  }
+  if (state?.viaRoot !== viaRoot) options.push(`publish_via_partition_root = ${viaRoot}`);
+  // Without it 18 would refuse UPDATE and DELETE on a table with REPLICA IDENTITY FULL and a stored generated column.
+  if (input.serverMajor >= 18 && state?.generated !== true) options.push('publish_generated_columns = stored');
+  return options.join(', ');
 }
 
 export function slotStatement(slot: string): string {

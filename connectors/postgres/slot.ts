@@ -44,7 +44,7 @@ export function checkSlotIsOurs(slot: SlotState, name: string, database: string)
  * run at the moment.
  */
 export async function createSlot(client: ControlClient, slot: string): Promise<bigint> {
-  await client.query(slotStatement(slot));
+  await client.query(slotStatement(slot), [], 'long');
   const state = await readSlot(client, slot);
   if (state?.confirmed == null) {
     throw new AuditError('AUD_PG_SLOT_LOST', {

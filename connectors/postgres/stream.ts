@@ -47,6 +47,8 @@ export interface StreamOptions {
   describe(message: RelationMessage): Promise<void>;
   /** Work beside the stream (looks at tables and slot); its failure ends the stream. */
   watch(signal: AbortSignal): Promise<void>;
+  /** Told of the failure that ends the stream. */
+  failed(error: AuditError): void;
   now(): number;
 }
 
@@ -75,6 +77,7 @@ class RawPlugin extends PgoutputPlugin {
 /** What `pg` has below its types. */
 interface ReplicationConnection {
   readonly stream: Socket;
+  on(event: 'error', listener: () => void): void;
   sendCopyFromChunk(chunk: Buffer): void;
 }
 
@@ -136,7 +139,9 @@ export class PostgresStream implements SourceStream {
     clearInterval(status);
     signal.removeEventListener('abort', stop);
     await this.#close();
-    if (error !== null) throw error;
+    if (error === null) return;
+    this.#options.failed(error);
+    throw error;
   }
 
   confirm(position: Position, saved: boolean): void {
@@ -334,6 +339,8 @@ export class PostgresStream implements SourceStream {
     stream?.resume();
     await this.#service.destroy().catch(() => undefined);
     clearTimeout(timer);
+    // The package has taken its listeners away: what the socket still says must not end the process.
+    this.#connection?.on('error', () => undefined);
     stream?.destroy();
     this.#connection = null;
   }

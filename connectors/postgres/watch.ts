@@ -11,7 +11,7 @@ import type { ServerFacts } from './preflight.ts';
 import { definitionRecord, type KnownTables } from './schema-changes.ts';
 import { applyStatements, planPublications, qualified, readPublications, type SetupPlan } from './setup.ts';
 import { readSlot } from './slot.ts';
-import { readTables, selectTables, type TableSelection, type WantedTable } from './tables.ts';
+import { describeLimit, readTables, selectTables, type TableSelection, type WantedTable } from './tables.ts';
 import type { TypeCatalog } from './types.ts';
 
 export interface WatchContext {
@@ -22,8 +22,19 @@ export interface WatchContext {
   readonly known: KnownTables;
   readonly output: SourceOutput;
   readonly log: Logger;
-  /** The known tables changed: keep them. */
+  /** What was last seen of the publication. */
+  readonly published: Published;
+  /** The known tables, or what was seen of the publication, changed: keep them. */
   remember(): void;
+}
+
+export interface Published {
+  /** Everything before it was published: the log's end before the last look that found all in order. */
+  seen: string;
+  /** OID of the publication at that look. */
+  publication: number | null;
+  /** Tables somebody took out of it that `setup: manual` does not put back, with the position from which on they may be missing. */
+  readonly lost: Map<number, string>;
 }
 
 export interface Surroundings {
@@ -32,6 +43,8 @@ export interface Surroundings {
   /** Names of the publications that exist, of the two. */
   readonly publications: readonly string[];
   readonly mainExists: boolean;
+  /** OID of the main publication; null when it is missing. */
+  readonly mainOid: number | null;
   readonly existing: ReadonlySet<number>;
 }
 
@@ -47,6 +60,7 @@ export async function lookAround(
     matcher,
     serverMajor: facts.major,
     makeFull: options.replica_identity === 'full',
+    partitions: options.partitions,
   });
   const byOid = new Map(tables.map((table) => [table.oid, table]));
   const plan = planPublications({
@@ -62,15 +76,17 @@ export async function lookAround(
     plan,
     publications: [...publications.keys()],
     mainExists: publications.has(options.publication),
+    mainOid: publications.get(options.publication)?.oid ?? null,
     existing: new Set(byOid.keys()),
   };
 }
 
 /** One look while streaming. @throws AUD_PG_PUBLICATION_LOST, AUD_PG_SLOT_LOST: opening again says what is missing. */
 export async function watchOnce(client: ControlClient, context: WatchContext, warned: Set<string>): Promise<void> {
-  const { options } = context;
+  const { options, published } = context;
+  const before = await currentLsn(client);
   const around = await lookAround(client, context);
-  if (!around.mainExists) throw publicationLost(options, around.plan);
+  if (!around.mainExists || around.mainOid !== published.publication) throw publicationLost(options, around.plan);
   const slot = await readSlot(client, options.slot);
   if (slot === null || slot.lost !== null) {
     throw new AuditError('AUD_PG_SLOT_LOST', {
@@ -79,16 +95,54 @@ export async function watchOnce(client: ControlClient, context: WatchContext, wa
     });
   }
   recordDropped(around, context);
-  if (around.plan.statements.length === 0) return;
-  if (options.setup === 'manual') return warnOfPlan(around.plan, context, warned);
-  // Tables that were captured and are not published any more were taken out by somebody.
-  const lost = around.plan.added.filter((table) => context.known.get(table.oid) !== undefined);
-  const from = lost.length === 0 ? null : await currentLsn(client);
+  if (around.plan.statements.length === 0) {
+    await followLost(client, around, context);
+    return sawPublished(before, context);
+  }
+  if (options.setup === 'manual') {
+    warnOfPlan(around.plan, context, warned);
+    await followLost(client, around, context);
+    return sawPublished(before, context);
+  }
   await applyStatements(client, around.plan.statements);
   const at = await currentLsn(client);
-  for (const table of lost) recordTableGap(table, from!, at, context);
+  recordTableGaps(around.plan, published.seen, at, context);
   await attach(client, around.plan.added, at, context);
   recordDetached(around.plan.removed, context);
+  sawPublished(at, context);
+}
+
+function sawPublished(lsn: string, context: WatchContext): void {
+  if (context.published.seen === lsn) return;
+  context.published.seen = lsn;
+  context.remember();
+}
+
+/** Tables that were captured and are not published any more: somebody took them out. */
+function lostTables(plan: SetupPlan, context: Pick<WatchContext, 'known'>): WantedTable[] {
+  return plan.added.filter((table) => context.known.get(table.oid) !== undefined);
+}
+
+/** With `setup: manual`: says at once that a table is not published any more, and once more when somebody put it back. */
+async function followLost(client: ControlClient, around: Surroundings, context: WatchContext): Promise<void> {
+  const { lost, seen } = context.published;
+  const now = lostTables(around.plan, context);
+  for (const table of now) {
+    if (lost.has(table.oid)) continue;
+    lost.set(table.oid, seen);
+    recordTableGap(table, seen, null, context);
+  }
+  for (const [oid, from] of lost) {
+    if (now.some((table) => table.oid === oid)) continue;
+    lost.delete(oid);
+    const table = around.selection.wanted.find((wanted) => wanted.oid === oid);
+    if (table !== undefined) recordTableGap(table, from, await currentLsn(client), context);
+  }
+}
+
+/** Says of each table that had been taken out from where to where its changes may be missing. */
+export function recordTableGaps(plan: SetupPlan, from: string, to: string | null, context: WatchContext): void {
+  for (const table of lostTables(plan, context)) recordTableGap(table, from, to, context);
 }
 
 /** The log's end now, as the position from which on a change of the publication counts at the latest. */
@@ -134,19 +188,11 @@ export async function attach(
   }
 }
 
-const LIMIT_TEXT = {
-  no_replica_identity: 'it has no primary key and no replica identity',
-  generated_columns: 'it has REPLICA IDENTITY FULL and a virtual generated column',
-} as const;
-
 /** UPDATE and DELETE of this table are not seen, and could not be published without making them fail. */
 function recordLimit(table: WantedTable, lsn: string, context: WatchContext): void {
   if (table.reason === null) return;
   const name = `${table.schema}.${table.table}`;
-  const fix =
-    table.reason === 'no_replica_identity'
-      ? `alter table ${qualified(table)} replica identity full`
-      : `alter table ${qualified(table)} replica identity default`;
+  const { text, fix } = describeLimit(table.reason, qualified(table));
   context.output.control({
     kind: 'capture',
     action: 'limit',
@@ -157,11 +203,12 @@ function recordLimit(table: WantedTable, lsn: string, context: WatchContext): vo
   });
   context.log.warn(
     { event: 'table_limited', table: name, reason: table.reason, action: `${fix};` },
-    `UPDATE and DELETE on ${name} are not captured: ${LIMIT_TEXT[table.reason]}, so publishing them would make them fail.`,
+    `UPDATE and DELETE on ${name} are not captured: ${text}, so publishing them would make them fail.`,
   );
 }
 
-function recordTableGap(table: WantedTable, from: string, to: string, context: WatchContext): void {
+/** `to` null: it goes on. */
+function recordTableGap(table: WantedTable, from: string, to: string | null, context: WatchContext): void {
   context.output.control({
     kind: 'gap',
     action: 'gap',
@@ -172,7 +219,7 @@ function recordTableGap(table: WantedTable, from: string, to: string, context: W
   });
   context.log.error(
     { event: 'gap', table: `${table.schema}.${table.table}`, cause: 'table_unpublished' },
-    `${table.schema}.${table.table} had been taken out of the publication; changes before ${to} may be missing.`,
+    `${table.schema}.${table.table} was taken out of the publication; its changes from ${from} ${to === null ? 'on' : `to ${to}`} are missing.`,
   );
 }
 
@@ -219,9 +266,9 @@ function warnOfPlan(plan: SetupPlan, context: WatchContext, warned: Set<string>)
 
 export function publicationLost(options: ResolvedPostgres, plan: SetupPlan): AuditError {
   return new AuditError('AUD_PG_PUBLICATION_LOST', {
-    message: `The publication ${options.publication} of source ${options.name} is gone: changes are not sent any more.`,
+    message: `The publication ${options.publication} of source ${options.name} was dropped: changes are not sent any more.`,
     action:
       options.setup === 'auto' ? 'It is created again.' : `Run: ${plan.statements.join('; ')};  or set setup: auto.`,
-    retry: options.setup === 'auto' ? 'soon' : 'never',
+    retry: options.setup === 'auto' || plan.statements.length === 0 ? 'soon' : 'never',
   });
 }

@@ -162,6 +162,12 @@ export const CODES = {
     action: 'Use PostgreSQL 14 or later.',
     exit: 2,
   },
+  AUD_PG_STANDBY: {
+    what: 'The server is a standby: nothing can be set up or captured there.',
+    trail: 'Capture waits; the primary’s slot keeps the changes.',
+    action: 'Give the primary’s URL, or promote the server.',
+    exit: 3,
+  },
   AUD_PG_WAL_LEVEL: {
     what: 'The server does not write enough to its log (wal_level is not logical).',
     trail: 'Nothing was captured.',

@@ -88,7 +88,10 @@ export class PipelineOutput implements SourceOutput {
 
   reached(position: Position): void {
     // No record of the ledger tells this position (an empty transaction, one sent again): only the file can.
-    if (!this.#wrote) return this.idle(position);
+    if (!this.#wrote) {
+      this.idle(position);
+      return;
+    }
     this.#wrote = false;
     const mark = { position, index: this.#writer.next };
     this.#idle = null;

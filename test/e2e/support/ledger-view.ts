@@ -10,7 +10,9 @@ export function readLedger(data: string): AuditRecord[] {
   const segments = join(data, 'ledger', 'segments');
   if (!existsSync(segments)) return [];
   const records: AuditRecord[] = [];
-  const names = readdirSync(segments).filter((name) => name.endsWith('.ndjson')).sort();
+  const names = readdirSync(segments)
+    .filter((name) => name.endsWith('.ndjson'))
+    .sort();
   for (const [i, name] of names.entries()) {
     const lines = readFileSync(join(segments, name), 'utf8').split('\n');
     const torn = lines.pop();

@@ -91,20 +91,28 @@ export class Load {
     } else if (pick < 0.5) {
       await client.query('begin');
       await client.query(`select pg_logical_emit_message(true, 'changetrail', '{"id":"w${worker}","reason":"load"}')`);
-      await client.query(`insert into entry (account, amount, who) select ${id}, g, 'w${worker}' from generate_series(1, 20) g`);
-      await client.query(`update entry set amount = amount + 1 where id in (select id from entry where account = ${id} order by id limit 10)`);
+      await client.query(
+        `insert into entry (account, amount, who) select ${id}, g, 'w${worker}' from generate_series(1, 20) g`,
+      );
+      await client.query(
+        `update entry set amount = amount + 1 where id in (select id from entry where account = ${id} order by id limit 10)`,
+      );
       await client.query('commit');
     } else if (pick < 0.6) {
       await client.query('begin');
       await client.query(upsert);
       await client.query('savepoint s');
-      await client.query(`insert into entry (account, amount, who) select ${id}, -g, 'rolled back' from generate_series(1, 30) g`);
+      await client.query(
+        `insert into entry (account, amount, who) select ${id}, -g, 'rolled back' from generate_series(1, 30) g`,
+      );
       await client.query('rollback to savepoint s');
       await client.query(`insert into entry (account, amount, who) values (${id}, 0, 'kept')`);
       await client.query('commit');
     } else if (pick < 0.7) {
       await client.query('begin');
-      await client.query(`insert into entry (account, amount, who) select ${id}, g, 'aborted' from generate_series(1, 50) g`);
+      await client.query(
+        `insert into entry (account, amount, who) select ${id}, g, 'aborted' from generate_series(1, 50) g`,
+      );
       await client.query(`delete from account where id = ${id}`);
       await client.query('rollback');
     } else if (pick < 0.8) {
@@ -112,14 +120,20 @@ export class Load {
     } else if (pick < 0.87) {
       // The long value is kept out of line: the update does not send it again.
       await client.query(`insert into note (body) values (repeat('\u00e9"\\n\u{1f600}', 1000))`);
-      await client.query(`update note set seen = seen + 1 where id = (select id from note order by id desc limit 1 for update skip locked)`);
+      await client.query(
+        `update note set seen = seen + 1 where id = (select id from note order by id desc limit 1 for update skip locked)`,
+      );
     } else if (pick < 0.95) {
-      await client.query(`delete from entry where id in (select id from entry where account / 1000 = ${worker} order by id limit 100 for update skip locked)`);
+      await client.query(
+        `delete from entry where id in (select id from entry where account / 1000 = ${worker} order by id limit 100 for update skip locked)`,
+      );
     } else if (pick < 0.98) {
       await client.query('insert into elsewhere.log values (1)');
     } else {
       const rows = this.#options.large ?? 5_000;
-      await client.query(`insert into entry (account, amount, who) select ${id}, g, 'large' from generate_series(1, ${rows}) g`);
+      await client.query(
+        `insert into entry (account, amount, who) select ${id}, g, 'large' from generate_series(1, ${rows}) g`,
+      );
       this.large++;
     }
   }

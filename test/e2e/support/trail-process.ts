@@ -89,7 +89,9 @@ export class TrailProcess implements AsyncDisposable {
       throw new Error(`${error.message}\n${this.#stderr.slice(-4000)}`);
     });
     if (found === 'ended') {
-      throw new Error(`ended (${JSON.stringify(this.#exit)}) before the log entry: ${what}\n${this.#stderr.slice(-4000)}`);
+      throw new Error(
+        `ended (${JSON.stringify(this.#exit)}) before the log entry: ${what}\n${this.#stderr.slice(-4000)}`,
+      );
     }
     return found;
   }
