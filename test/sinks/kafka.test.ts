@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { Consumer, MultipleErrors, ProtocolError } from '@platformatic/kafka';
+import { Admin, Consumer, MultipleErrors, ProtocolError } from '@platformatic/kafka';
 import { describe, expect, test } from 'vitest';
 import { classifyKafkaError } from '../../src/sinks/kafka/classify.ts';
 import { kafkaOptions } from '../../src/sinks/kafka/options.ts';
@@ -81,9 +81,16 @@ async function threePorts(): Promise<number> {
   return (await freePort()) - 2;
 }
 
+async function createTopic(port: number): Promise<void> {
+  const admin = new Admin({ clientId: 'test', bootstrapBrokers: [`127.0.0.1:${port}`] });
+  await admin.createTopics({ topics: [TOPIC], partitions: 3, replicas: 1 });
+  await admin.close();
+}
+
 /** Apache Kafka; the sink comes by SASL_SSL, the test's consumer by the plain port. */
 async function startKafka(): Promise<SinkReceiver> {
-  const broker = await Receiver.start('kafka', { args: ['auto.create.topics.enable=true'] }, await threePorts());
+  const broker = await Receiver.start('kafka', {}, await threePorts());
+  await createTopic(broker.port);
   const advertiser = await KafkaAdvertiser.start(broker.port);
   const reader = await consume(broker.port);
   const secure = (password: string) => ({
