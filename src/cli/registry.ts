@@ -38,6 +38,33 @@ export const SINKS: Readonly<Record<string, SinkEntry>> = {
     options: async () => (await import('../sinks/stdout.ts')).stdoutOptions,
     create: async (options, host) => (await import('../sinks/stdout.ts')).createStdoutSink(options as never, host),
   },
+  file: {
+    options: async () => (await import('../sinks/file.ts')).fileOptions,
+    create: async (options, host) => (await import('../sinks/file.ts')).createFileSink(options as never, host),
+  },
+  http: {
+    options: async () => (await import('../sinks/http.ts')).httpOptions,
+    create: async (options, host) => (await import('../sinks/http.ts')).createHttpSink(options as never, host),
+  },
+  splunk_hec: {
+    options: async () => (await import('../sinks/splunk-hec/sink.ts')).splunkHecOptions,
+    create: async (options, host) =>
+      (await import('../sinks/splunk-hec/sink.ts')).createSplunkHecSink(options as never, host),
+  },
+  elasticsearch: {
+    options: async () => (await import('../sinks/elasticsearch/sink.ts')).elasticsearchOptions,
+    create: async (options, host) =>
+      (await import('../sinks/elasticsearch/sink.ts')).createElasticsearchSink(options as never, host),
+  },
+  datadog: {
+    options: async () => (await import('../sinks/datadog/sink.ts')).datadogOptions,
+    create: async (options, host) =>
+      (await import('../sinks/datadog/sink.ts')).createDatadogSink(options as never, host),
+  },
+  loki: {
+    options: async () => (await import('../sinks/loki/sink.ts')).lokiOptions,
+    create: async (options, host) => (await import('../sinks/loki/sink.ts')).createLokiSink(options as never, host),
+  },
   kafka: {
     options: async () => (await import('../sinks/kafka/options.ts')).kafkaOptions,
     create: async (options, host) =>
@@ -47,6 +74,15 @@ export const SINKS: Readonly<Record<string, SinkEntry>> = {
     options: async () => (await import('../sinks/nats/options.ts')).natsOptions,
     create: async (options, host) =>
       (await installed(() => import('../sinks/nats/sink.ts'))).createNatsSink(options as never, host),
+  },
+  s3: {
+    options: async () => (await import('../sinks/s3/options.ts')).s3Options,
+    create: async (options, host) =>
+      (await installed(() => import('../sinks/s3/sink.ts'))).createS3Sink(options as never, host),
+  },
+  syslog: {
+    options: async () => (await import('../sinks/syslog/options.ts')).syslogOptions,
+    create: async (options, host) => (await import('../sinks/syslog/sink.ts')).createSyslogSink(options as never, host),
   },
   otlp: {
     options: async () => (await import('../sinks/otlp/options.ts')).otlpOptions,

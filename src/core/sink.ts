@@ -1,4 +1,4 @@
-import type { CheckReport } from './connector.ts';
+import type { CheckItem, CheckReport } from './connector.ts';
 
 /** Complete records in the order of the ledger, as they stand there: one JSON text a line, UTF-8. */
 export interface RecordBatch {
@@ -21,13 +21,15 @@ export interface SinkLimits {
   readonly maxAgeMs: number;
   /** Batches on the way at the same time; 1 keeps the order of the ledger. */
   readonly maxInFlight: number;
+  /** Records older than this, in milliseconds, are not kept under their own time; absent: any age is. `replay` tells beforehand. */
+  readonly maxRecordAgeMs?: number;
 }
 
 /** Why one record of a batch was not taken. `at` counts from the batch's first record. */
 export interface FailedRecord {
   readonly at: number;
   readonly retry: boolean;
-  /** The receiver's code or kind of complaint. Never the record's values. */
+  /** The receiver's code or kind of complaint, never the record's values. `too_large`: delivery makes the record smaller. */
   readonly reason: string;
 }
 
@@ -46,12 +48,21 @@ export type Delivery =
   /** Nobody will ever take records again (closed pipe): the sink stops, its cursor stays. */
   | { readonly outcome: 'closed'; readonly reason: string };
 
+/** One thing `setup` would change at a receiver. */
+export interface SetupStep {
+  /** The request as a person reads it. */
+  readonly text: string;
+  run(signal: AbortSignal): Promise<CheckItem>;
+}
+
 /** One receiver. Owns its connections; knows nothing of cursors, retries or the ledger. */
 export interface Sink {
   readonly limits: SinkLimits;
   /** Sends a test event or asks for health; feeds `doctor`. */
   check(signal: AbortSignal): Promise<CheckReport>;
   deliver(batch: RecordBatch, signal: AbortSignal): Promise<Delivery>;
+  /** What the receiver needs before the first record (templates, topics); absent: nothing. Changes nothing itself. */
+  setup?(signal: AbortSignal): Promise<readonly SetupStep[]>;
   /** Idempotent. */
   close(): Promise<void>;
 }

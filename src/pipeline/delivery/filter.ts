@@ -1,6 +1,6 @@
 import { celEnv, isCelError, parse, plan } from '@bufbuild/cel';
 import { AuditError, messageOf } from '../../errors/audit-error.ts';
-import { membersOf, parseAt } from './json-scan.ts';
+import { membersOf, parseAt } from '../../record/json-scan.ts';
 import type { DeliveryOptions } from './options.ts';
 
 type FilterOptions = NonNullable<DeliveryOptions['filter']>;

@@ -1,4 +1,4 @@
-import { isObjectAt, type Member, membersOf, parseAt } from './json-scan.ts';
+import { isObjectAt, type Member, membersOf, parseAt } from '../../record/json-scan.ts';
 
 /** Changes members of one record's line without parsing what stays as it is: values keep their bytes. */
 export class LineEditor {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Member } from './json-scan.ts';
+import type { Member } from '../../record/json-scan.ts';
 import { LineEditor, objectOf } from './line-editor.ts';
 
 /** Lines made of one record, each with its line feed. */
@@ -85,7 +85,7 @@ function digestOf(value: Buffer): string {
 }
 
 /** Members a part keeps, as far as they are short. */
-const PART_HEAD = ['v', 'index', 'kind', 'time', 'captured', 'source', 'action', 'object', 'actor', 'outcome'];
+const PART_HEAD = ['v', 'index', 'id', 'kind', 'time', 'captured', 'source', 'action', 'object', 'actor', 'outcome'];
 /** Of these a part has a short form when they are long. */
 const PART_NEEDS: Readonly<Record<string, string>> = { object: '{}' };
 /** `"part":{…}` without the text, all numbers at their longest. */
@@ -102,29 +102,34 @@ export function splitRecord(line: Buffer, limit: number): Lines | null {
   const editor = new LineEditor(content);
   const id = String(editor.value('id'));
   const head = partHead(editor, limit >> 2);
-  const room = limit - head.length - 2 * Buffer.byteLength(JSON.stringify(id)) - PART_BYTES;
+  const idBytes = Buffer.byteLength(JSON.stringify(id));
+  const room = limit - head.reduce((sum, { length }) => sum + length, 0) - 2 * idBytes - PART_BYTES;
   if (room < LEAST_TEXT) return null;
   const cuts = cutsOf(content, room);
   const sha256 = createHash('sha256').update(content).digest('hex');
   const lines = cuts.map((end, n) => {
     const text = content.toString('utf8', n === 0 ? 0 : cuts[n - 1]!, end);
     const part = { number: n + 1, of: cuts.length, id, sha256, bytes: content.length, text };
-    return `${head}"id":${JSON.stringify(`${id}#part${n + 1}`)},"missing":{"record":"in_parts"},"details":${JSON.stringify({ part })}}\n`;
+    const members = head.map((text) => (text === ID ? `"id":${JSON.stringify(`${id}#part${n + 1}`)}` : text));
+    return `{${members.join(',')},"missing":{"record":"in_parts"},"details":${JSON.stringify({ part })}}\n`;
   });
   return linesOf(lines);
 }
 
-/** `{"v":1,…,"outcome":"…",`: what every part says of the record. */
-function partHead(editor: LineEditor, most: number): string {
-  const parts: string[] = [];
+/** Stands for the id of a part in its head. */
+const ID = 'id';
+
+/** The members that every part says of the record, in their order; `ID` where the part's id comes. */
+function partHead(editor: LineEditor, most: number): string[] {
+  const head: string[] = [];
   for (const { name, start, valueStart, end } of editor.members) {
     if (!PART_HEAD.includes(name)) continue;
-    if (end - start <= most) parts.push(editor.line.toString('utf8', start, end));
-    else if (PART_NEEDS[name] !== undefined) {
-      parts.push(editor.line.toString('utf8', start, valueStart) + PART_NEEDS[name]);
-    }
+    if (name === 'id') head.push(ID);
+    else if (end - start <= most) head.push(editor.line.toString('utf8', start, end));
+    else if (PART_NEEDS[name] !== undefined)
+      head.push(editor.line.toString('utf8', start, valueStart) + PART_NEEDS[name]);
   }
-  return `{${parts.join(',')},`;
+  return head;
 }
 
 /** Ends of the pieces of a text whose JSON string form is at most `room` bytes; never inside a character. */

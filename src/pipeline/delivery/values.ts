@@ -1,4 +1,4 @@
-import { isObjectAt, type Member, membersOf } from './json-scan.ts';
+import { isObjectAt, type Member, membersOf } from '../../record/json-scan.ts';
 import { LineEditor, objectOf } from './line-editor.ts';
 
 /** Kinds whose `before` and `after` are rows and documents; in others they are definitions. */

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { membersOf, parseAt } from '../../../src/pipeline/delivery/json-scan.ts';
 import { digestValues, splitRecord } from '../../../src/pipeline/delivery/oversize.ts';
 import { limitValues } from '../../../src/pipeline/delivery/values.ts';
+import { membersOf, parseAt } from '../../../src/record/json-scan.ts';
 import { recordSchema } from '../../../src/record/schema.ts';
 import { sampleRecord } from '../../support/sink-ledger.ts';
 
