@@ -1,0 +1,90 @@
+import pg from 'pg';
+import { describe, expect, test } from 'vitest';
+import { emitAfterBegin, quoteLiteral, statementKind } from '../../src/context/sql-text.ts';
+import { auditedDatabase } from './support/wal.ts';
+
+describe('statementKind', () => {
+  test.each([
+    ['insert into t values (1)', 'write'],
+    ['  /* a comment */ -- another\n UPDATE t set a = 1', 'write'],
+    ['(delete from t)', 'write'],
+    ['merge into t using u on true when matched then do nothing', 'write'],
+    ['truncate t', 'write'],
+    ['copy t from stdin', 'write'],
+    ['with x as (insert into t values (1) returning 1) select * from x', 'write'],
+    ['select * into u from t', 'write'],
+    ['select 1 for update', 'write'],
+    ['explain analyze insert into t values (1)', 'write'],
+    ['create table t (a int)', 'write'],
+    ['alter table t add b int', 'write'],
+    ['drop table t', 'write'],
+    ['create temp table t (a int)', 'write'],
+    ['select 1', 'read'],
+    ['select inserted_at from t', 'read'],
+    ['with x as (select 1) select * from x', 'read'],
+    ['values (1)', 'read'],
+    ['table t', 'read'],
+    ['begin', 'control'],
+    ['START TRANSACTION', 'control'],
+    ['rollback to s', 'control'],
+    ['set transaction isolation level serializable', 'control'],
+    ['explain insert into t values (1)', 'control'],
+    ['vacuum t', 'control'],
+    ['lock table t', 'control'],
+    ['', 'control'],
+    [';', 'control'],
+    ['call p()', 'other'],
+    ['do $$ begin end $$', 'other'],
+    ['create index concurrently i on t (a)', 'other'],
+    ['alter table t detach partition p concurrently', 'other'],
+    ['create database d', 'other'],
+    ['execute prepared', 'other'],
+  ])('%s is %s', (sql, kind) => {
+    expect(statementKind(sql)).toBe(kind);
+  });
+
+  // With a pattern that backtracks this would not end within the test's time.
+  test('ends soon on hostile text', () => {
+    const texts = [' '.repeat(1e6), '/*'.repeat(5e5), '--'.repeat(5e5), `select ${' '.repeat(1e6)}`, '(;'.repeat(5e5)];
+    expect(texts.map(statementKind)).toEqual(['control', 'control', 'control', 'read', 'control']);
+  });
+});
+
+test('emitAfterBegin puts the message behind a begin that something is changed after', () => {
+  expect(emitAfterBegin('begin; insert into t values (1); commit', 'M')).toBe(
+    'begin;M; insert into t values (1); commit',
+  );
+  expect(emitAfterBegin('START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ WRITE;update t set a=1', 'M')).toBe(
+    'START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ WRITE;M;update t set a=1',
+  );
+  expect(emitAfterBegin('begin', 'M')).toBeNull();
+  expect(emitAfterBegin('begin; select 1; commit', 'M')).toBeNull();
+  expect(emitAfterBegin('begin; set transaction read only; insert into t values (1)', 'M')).toBeNull();
+  expect(emitAfterBegin('commit; insert into t values (1)', 'M')).toBeNull();
+});
+
+test('a quoted literal means the same text under both settings of the server', async () => {
+  await using database = await auditedDatabase('select 1');
+  const texts = [
+    "'",
+    "\\'",
+    '\\',
+    "''; drop table x; --",
+    '\\\\',
+    "a\\'b''c",
+    '\\u0027',
+    "E'",
+    '$1',
+    "'||(select 1)||'",
+  ];
+  const client = new pg.Client(database.url);
+  await client.connect();
+  for (const setting of ['on', 'off']) {
+    await client.query(`set escape_string_warning = off; set standard_conforming_strings = ${setting}`);
+    for (const text of texts) {
+      const { rows } = await client.query(`select ${quoteLiteral(text)} as text`);
+      expect(rows).toEqual([{ text }]);
+    }
+  }
+  await client.end();
+});
