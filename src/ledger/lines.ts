@@ -32,11 +32,16 @@ export interface LineOptions {
 export function* readLines(path: string, from: number, options: LineOptions = {}): Generator<LineBlock> {
   const { fd, name } = openSegment(path);
   try {
-    if (name.endsWith(COMPRESSED)) yield* readCompressed(fd, name, from, options);
+    if (isCompressed(name)) yield* readCompressed(fd, name, from, options);
     else yield* readPlain(fd, from, options);
   } finally {
     fs.closeSync(fd);
   }
+}
+
+/** Also one that is not in its place yet. */
+function isCompressed(name: string): boolean {
+  return name.endsWith(COMPRESSED) || name.endsWith(`${COMPRESSED}.tmp`);
 }
 
 function openSegment(path: string): { fd: number; name: string } {
@@ -136,6 +141,43 @@ export function lineEnds(bytes: Buffer, max = Number.MAX_SAFE_INTEGER): Uint32Ar
     ends[count++] = at + 1;
   }
   return ends.subarray(0, count);
+}
+
+const TAIL_BYTES = 1 << 16;
+
+/** The last complete line of a segment, without its line feed; null when there is none. */
+export function lastLine(path: string): Buffer | null {
+  const { fd, name } = openSegment(path);
+  try {
+    if (isCompressed(name)) {
+      const frame = readFrames(fd, name).at(-1);
+      return frame === undefined ? null : lastOf(readFrame(fd, name, frame), true);
+    }
+    const size = fs.fstatSync(fd).size;
+    for (let back = TAIL_BYTES; ; back *= 16) {
+      const from = Math.max(0, size - back);
+      const line = lastOf(readFully(fd, Buffer.allocUnsafe(size - from), from), from === 0);
+      if (line !== null || from === 0) return line;
+    }
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/** The last line of a block; when the block may start within a line, the line feed before it must be there. */
+function lastOf(block: Buffer, whole: boolean): Buffer | null {
+  const end = block.lastIndexOf(LINE_FEED);
+  if (end === -1) return null;
+  const before = end === 0 ? -1 : block.lastIndexOf(LINE_FEED, end - 1);
+  return before === -1 && !whole ? null : block.subarray(before + 1, end);
+}
+
+/** The first complete line of a segment, without its line feed; null when there is none. */
+export function firstLine(path: string): Buffer | null {
+  for (const { bytes, ends } of readLines(path, 0, { blockBytes: TAIL_BYTES, maxLines: 1 })) {
+    return bytes.subarray(0, ends[0]! - 1);
+  }
+  return null;
 }
 
 const HEAD = Buffer.from('{"v":1,"index":');

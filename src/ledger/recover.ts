@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import { basename } from 'node:path';
 import { AuditError } from '../errors/audit-error.ts';
 import { listSegments, type Segment } from './layout.ts';
-import { lineIndex, readLines } from './lines.ts';
+import { lastLine, lineIndex, readLines } from './lines.ts';
 
 export interface RecoveredTail {
   /** The segment to append to, or null when the next record starts a new one. */
@@ -64,27 +64,11 @@ function checkLine(segment: Segment, line: Buffer, index: number): void {
 /** The last two segments must join: the older one's last record is just before the newer one's first. */
 function checkJoint(segments: readonly Segment[]): void {
   const [before, last] = segments.slice(-2);
-  if (before === undefined || last === undefined || before.compressed) return;
-  const found = lastIndex(before);
+  if (before === undefined || last === undefined) return;
+  const line = lastLine(before.path);
+  const found = line === null ? before.first - 1 : lineIndex(line, 0);
   if (found !== last.first - 1) {
     throw corrupt(before, found + 1, `the next segment starts at ${last.first}, so records are missing between them`);
-  }
-}
-
-/** Index of the last complete record of a plain segment, from its end. */
-function lastIndex(segment: Segment): number {
-  const size = fs.statSync(segment.path).size;
-  for (let back = 1 << 16; ; back *= 16) {
-    const from = Math.max(0, size - back);
-    // A block that does not start at a line's start gives a broken first line; only its last line is looked at.
-    let last = -1;
-    let lines = 0;
-    for (const block of readLines(segment.path, from)) {
-      lines += block.ends.length;
-      const start = block.ends.length > 1 ? block.ends[block.ends.length - 2]! : 0;
-      last = lineIndex(block.bytes, start);
-    }
-    if (lines > 1 || from === 0) return last;
   }
 }
 

@@ -1,0 +1,109 @@
+// Heads as objects under Object Lock: whoever holds the ledger's key and the bucket's cannot take one back.
+import type { S3Client } from '@aws-sdk/client-s3';
+import { sha256 } from '../ledger/merkle.ts';
+import { type Head, parseHead } from '../ledger/note.ts';
+import type { Anchor, AnchoredLedger } from './anchor.ts';
+import { anchorFailed } from './errors.ts';
+import type { S3AnchorOptions } from './options.ts';
+
+type Sdk = typeof import('@aws-sdk/client-s3');
+
+const SIZE_DIGITS = 16;
+const PRECONDITION_FAILED = 412;
+
+/** Loads the SDK at the first use: it is only there when the operator installed it. */
+export function s3Anchor(options: S3AnchorOptions, now: () => number): Anchor {
+  const name = `s3 ${options.bucket}/${options.prefix}`;
+  let loaded: Promise<{ sdk: Sdk; client: S3Client }> | null = null;
+  const use = () => {
+    loaded ??= connect(options, name);
+    return loaded;
+  };
+
+  /** Keys sort by size. */
+  const keyOf = (origin: string, size: number) => `${folder(origin)}${String(size).padStart(SIZE_DIGITS, '0')}`;
+  const folder = (origin: string) =>
+    `${options.prefix}${sha256(Buffer.from(origin, 'utf8')).toString('hex', 0, 8)}/heads/`;
+
+  async function fetchHead(key: string, signal: AbortSignal): Promise<Head> {
+    const { sdk, client } = await use();
+    const object = await client.send(new sdk.GetObjectCommand({ Bucket: options.bucket, Key: key }), {
+      abortSignal: signal,
+    });
+    return parseHead((await object.Body?.transformToString('utf8')) ?? '');
+  }
+
+  async function newestKey(ledger: AnchoredLedger, signal: AbortSignal): Promise<string | null> {
+    const { sdk, client } = await use();
+    const prefix = folder(ledger.origin);
+    let newest: string | null = null;
+    for (let token: string | undefined, more = true; more; ) {
+      const page = await client.send(
+        new sdk.ListObjectsV2Command({ Bucket: options.bucket, Prefix: prefix, ContinuationToken: token }),
+        { abortSignal: signal },
+      );
+      newest = page.Contents?.at(-1)?.Key ?? newest;
+      token = page.NextContinuationToken;
+      more = page.IsTruncated === true;
+    }
+    return newest;
+  }
+
+  return {
+    name,
+    async latest(ledger, signal) {
+      try {
+        const key = await newestKey(ledger, signal);
+        return key === null ? null : await fetchHead(key, signal);
+      } catch (error) {
+        throw anchorFailed(name, error);
+      }
+    },
+    async put(head, ledger, signal) {
+      try {
+        const { sdk, client } = await use();
+        const request = new sdk.PutObjectCommand({
+          Bucket: options.bucket,
+          Key: keyOf(ledger.origin, head.size),
+          Body: head.noteText,
+          ContentType: 'text/plain; charset=utf-8',
+          // A head of this size that is there already is not to be covered by a newer version.
+          IfNoneMatch: '*',
+          ObjectLockMode: options.mode,
+          ObjectLockRetainUntilDate: new Date(now() + options.retain),
+        });
+        await client.send(request, { abortSignal: signal });
+        return { answer: 'held', signatures: [] };
+      } catch (error) {
+        if (statusOf(error) !== PRECONDITION_FAILED) throw anchorFailed(name, error);
+        const held = await fetchHead(keyOf(ledger.origin, head.size), signal).catch((cause) => {
+          throw anchorFailed(name, cause);
+        });
+        if (held.root.equals(head.root)) return { answer: 'held', signatures: [] };
+        return { answer: 'fork', size: held.size };
+      }
+    },
+  };
+}
+
+async function connect(options: S3AnchorOptions, name: string): Promise<{ sdk: Sdk; client: S3Client }> {
+  let sdk: Sdk;
+  try {
+    sdk = await import('@aws-sdk/client-s3');
+  } catch (error) {
+    throw anchorFailed(name, error, 'npm install @aws-sdk/client-s3');
+  }
+  const { endpoint, region, access_key_id: accessKeyId, secret_access_key: secretAccessKey } = options;
+  const client = new sdk.S3Client({
+    ...(region === undefined ? {} : { region }),
+    ...(endpoint === undefined ? {} : { endpoint, forcePathStyle: true }),
+    ...(accessKeyId === undefined || secretAccessKey === undefined
+      ? {}
+      : { credentials: { accessKeyId, secretAccessKey } }),
+  });
+  return { sdk, client };
+}
+
+function statusOf(error: unknown): number | undefined {
+  return (error as { $metadata?: { httpStatusCode?: number } } | null)?.$metadata?.httpStatusCode;
+}
