@@ -5,8 +5,9 @@ import { ControlClient, identifySystem } from './client.ts';
 import type { ResolvedPostgres } from './options.ts';
 import { tableMatcher } from './patterns.ts';
 import { readServerFacts, requireCapable, type ServerFacts } from './preflight.ts';
-import { slotStatement } from './setup.ts';
+import { qualified, slotStatement } from './setup.ts';
 import { readSlot, type SlotState } from './slot.ts';
+import { describeLimit } from './tables.ts';
 import { lookAround, type Surroundings } from './watch.ts';
 
 export async function checkPostgres(options: ResolvedPostgres): Promise<CheckReport> {
@@ -64,14 +65,15 @@ function tableItems(around: Surroundings): CheckItem[] {
   const { wanted, unlogged, unusedPatterns } = around.selection;
   const limited = wanted.filter((table) => table.reason !== null);
   return [
-    ...limited.map(
-      (table): CheckItem => ({
+    ...limited.map((table): CheckItem => {
+      const { text, fix } = describeLimit(table.reason!, qualified(table));
+      return {
         name: `${table.schema}.${table.table}`,
         level: 'warning',
-        detail: `UPDATE and DELETE are not captured (${table.reason})`,
-        fix: `alter table "${table.schema}"."${table.table}" replica identity ${table.reason === 'generated_columns' ? 'default' : 'full'};`,
-      }),
-    ),
+        detail: `UPDATE and DELETE are not captured: ${text}`,
+        fix: `${fix};`,
+      };
+    }),
     ...unlogged.map(
       (table): CheckItem => ({
         name: `${table.schema}.${table.table}`,

@@ -7,8 +7,8 @@ export interface CatalogTable {
   readonly schema: string;
   readonly table: string;
   readonly partitioned: boolean;
-  /** OID of the topmost table it is a partition of, or 0. */
-  readonly root: number;
+  /** OIDs of the tables it is a partition of, the topmost last. */
+  readonly ancestors: readonly number[];
   readonly identity: 'd' | 'n' | 'f' | 'i';
   /** A primary key, valid and not deferrable: what REPLICA IDENTITY DEFAULT needs. */
   readonly primary_key: boolean;
@@ -21,7 +21,9 @@ export interface CatalogTable {
 
 const TABLES_SQL = `
 select c.oid::int8::int8 as oid, n.nspname as schema, c.relname as table, c.relkind = 'p' as partitioned,
-  case when c.relispartition then coalesce(pg_catalog.pg_partition_root(c.oid)::oid::int8, 0) else 0 end as root,
+  case when c.relispartition then array(
+    select a.relid::oid::int8::text from pg_catalog.pg_partition_ancestors(c.oid) with ordinality as a(relid, place)
+    where a.relid <> c.oid order by place) else '{}' end as ancestors,
   c.relreplident as identity,
   exists (select from pg_catalog.pg_index i where i.indrelid = c.oid and i.indisprimary and i.indisvalid and i.indimmediate) as primary_key,
   exists (select from pg_catalog.pg_index i where i.indrelid = c.oid and i.indisreplident and i.indisvalid) as identity_index,
@@ -33,8 +35,8 @@ where c.relkind in ('r', 'p') and n.nspname !~ '^pg_' and n.nspname <> 'informat
 order by 2, 3`;
 
 export async function readTables(client: ControlClient): Promise<CatalogTable[]> {
-  const rows = await client.query<CatalogTable & { oid: string; root: string }>(TABLES_SQL);
-  return rows.map((row) => ({ ...row, oid: Number(row.oid), root: Number(row.root) }));
+  const rows = await client.query<CatalogTable & { oid: string; ancestors: string[] }>(TABLES_SQL);
+  return rows.map((row) => ({ ...row, oid: Number(row.oid), ancestors: row.ancestors.map(Number) }));
 }
 
 /** A table as it will be published. */
@@ -42,19 +44,33 @@ export interface WantedTable {
   readonly oid: number;
   readonly schema: string;
   readonly table: string;
-  /** False: only INSERT and TRUNCATE can be published; the reason says why. */
+  /** False: it is published with INSERT and TRUNCATE only. */
   readonly allChanges: boolean;
+  /** Why UPDATE and DELETE are not seen; null when they are (of a partitioned table: under its partitions). */
   readonly reason: LimitReason | null;
-  /** True when `alter table … replica identity full` belongs to the plan. */
-  readonly makeFull: boolean;
+  /** Tables that the plan is to give REPLICA IDENTITY FULL: itself, or its partitions. */
+  readonly makeFull: readonly TableName[];
 }
 
-export type LimitReason = 'no_replica_identity' | 'generated_columns';
+export interface TableName {
+  readonly schema: string;
+  readonly table: string;
+}
+
+export type LimitReason =
+  /** No primary key that is not deferrable, and no replica identity. */
+  | 'no_replica_identity'
+  /** REPLICA IDENTITY FULL with a virtual generated column, which PostgreSQL 18 refuses. */
+  | 'generated_columns'
+  /** Recorded under the partitioned table, which has no primary key: a later partition would have no replica identity. */
+  | 'partitions_without_key'
+  /** Recorded under the partitioned table, but a partition has an index as its replica identity: its keys would be misread. */
+  | 'partition_identity';
 
 export interface TableSelection {
   readonly wanted: readonly WantedTable[];
   /** Tables the patterns fit that are not in the log at all. */
-  readonly unlogged: readonly { readonly schema: string; readonly table: string }[];
+  readonly unlogged: readonly TableName[];
   readonly unusedPatterns: readonly string[];
 }
 
@@ -62,47 +78,60 @@ export interface SelectionOptions {
   readonly matcher: TableMatcher;
   readonly serverMajor: number;
   readonly makeFull: boolean;
+  /** Whether changes of partitions are recorded under the partition or under the topmost table. */
+  readonly partitions: 'leaf' | 'root';
 }
 
 /**
- * The tables to publish. A partition comes with its partitioned table; on its own only where the patterns name it and not
- * the table.
+ * The tables to publish. A partition comes with its partitioned table; on its own only where the patterns name it and no
+ * table above it.
  */
 export function selectTables(tables: readonly CatalogTable[], options: SelectionOptions): TableSelection {
   const { matcher } = options;
-  const fits = (table: CatalogTable) => matcher.matches(table.schema, table.table);
-  const byOid = new Map(tables.map((table) => [table.oid, table]));
-  const chosen = tables.filter((table) => {
-    if (!fits(table)) return false;
-    const root = byOid.get(table.root);
-    return root === undefined || !fits(root);
-  });
-  const partitions = Map.groupBy(
-    tables.filter((table) => table.root !== 0 && !table.partitioned),
-    (table) => table.root,
+  const fitting = new Set(tables.filter((table) => matcher.matches(table.schema, table.table)).map(({ oid }) => oid));
+  const chosen = tables.filter(
+    (table) => fitting.has(table.oid) && !table.ancestors.some((ancestor) => fitting.has(ancestor)),
   );
+  // Partitions that are not in the log are not published, so nothing can fail on them.
+  const leavesOf = (table: CatalogTable) =>
+    tables.filter((leaf) => leaf.logged && !leaf.partitioned && leaf.ancestors.includes(table.oid));
   return {
     wanted: chosen
       .filter((table) => table.logged)
-      .map((table) => wanted(table, partitions.get(table.oid) ?? [], options)),
+      .flatMap((table) => (table.partitioned ? partitioned(table, leavesOf(table), options) : [plain(table, options)])),
     unlogged: chosen.filter((table) => !table.logged),
     unusedPatterns: matcher.unused(tables),
   };
 }
 
-function wanted(table: CatalogTable, partitions: readonly CatalogTable[], options: SelectionOptions): WantedTable {
-  const all = [table, ...partitions];
-  const makeFull =
-    options.makeFull && all.every((t) => canBeFull(t, options.serverMajor)) && all.some((t) => t.identity !== 'f');
-  const reasons = makeFull ? [] : all.map((t) => limit(t, options.serverMajor)).filter((reason) => reason !== null);
-  return {
-    oid: table.oid,
-    schema: table.schema,
-    table: table.table,
-    allChanges: reasons.length === 0,
-    reason: reasons[0] ?? null,
-    makeFull,
-  };
+function plain(table: CatalogTable, { makeFull, serverMajor }: SelectionOptions): WantedTable {
+  const full = makeFull && table.identity !== 'f' && canBeFull(table, serverMajor);
+  const reason = full ? null : limit(table, serverMajor);
+  return wanted(table, { allChanges: reason === null, reason, makeFull: full ? [table] : [] });
+}
+
+/**
+ * A partition made later has the primary key of its table, but never its replica identity. So without such a key the table
+ * itself is published with INSERT only, and what can be beside it, partition by partition.
+ */
+function partitioned(table: CatalogTable, leaves: readonly CatalogTable[], options: SelectionOptions): WantedTable[] {
+  const parts = leaves.map((leaf) => plain(leaf, options));
+  const safe = table.primary_key && parts.every((part) => part.allChanges);
+  const makeFull = parts.flatMap((part) => part.makeFull);
+  if (options.partitions === 'leaf') {
+    if (safe) return [wanted(table, { allChanges: true, reason: null, makeFull })];
+    return [wanted(table, { allChanges: false, reason: null, makeFull: [] }), ...parts];
+  }
+  const misread = leaves.some((leaf) => leaf.identity === 'i') && makeFull.length === 0 ? 'partition_identity' : null;
+  const broken = parts.find((part) => !part.allChanges)?.reason ?? null;
+  const reason = broken ?? (safe ? misread : 'partitions_without_key');
+  // The server tells whether an old row is whole by the identity of the table, not of the partition.
+  const root = options.makeFull && table.identity !== 'f' && canBeFull(table, options.serverMajor) ? [table] : [];
+  return [wanted(table, { allChanges: reason === null, reason, makeFull: [...root, ...makeFull] })];
+}
+
+function wanted(table: CatalogTable, how: Pick<WantedTable, 'allChanges' | 'reason' | 'makeFull'>): WantedTable {
+  return { oid: table.oid, schema: table.schema, table: table.table, ...how };
 }
 
 /**
@@ -119,4 +148,29 @@ function limit(table: CatalogTable, serverMajor: number): LimitReason | null {
 
 function canBeFull(table: CatalogTable, serverMajor: number): boolean {
   return serverMajor < 18 || !table.generated_virtual;
+}
+
+const LIMITS: Readonly<Record<LimitReason, { readonly text: string; readonly fix: (name: string) => string }>> = {
+  no_replica_identity: {
+    text: 'it, or a partition of it, has no primary key and no replica identity',
+    fix: (name) => `alter table ${name} replica identity full`,
+  },
+  generated_columns: {
+    text: 'it has REPLICA IDENTITY FULL and a virtual generated column',
+    fix: (name) => `alter table ${name} replica identity default`,
+  },
+  partitions_without_key: {
+    text: 'it has no primary key that later partitions would inherit',
+    fix: (name) => `alter table ${name} add primary key (…)`,
+  },
+  partition_identity: {
+    text: 'a partition of it has an index as replica identity',
+    fix: () => 'alter table <partition> replica identity default',
+  },
+};
+
+/** The reason in words, and the statement that ends it. `name`: the table, quoted. */
+export function describeLimit(reason: LimitReason, name: string): { readonly text: string; readonly fix: string } {
+  const { text, fix } = LIMITS[reason];
+  return { text, fix: fix(name) };
 }
