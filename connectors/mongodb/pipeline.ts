@@ -14,9 +14,9 @@ export type Detail = 'whole' | 'single' | 'bare' | 'key';
 
 /**
  * Both images and the description of an update together may be larger than an event may be (16 MB and 16 KB). A single one
- * never is, so nothing is left out that would fit.
+ * never is, so nothing is left out that would fit. What is absent counts as an empty document, of five bytes.
  */
-const LARGEST_SUM_BYTES = 16 * 1024 * 1024;
+const LARGEST_SUM_BYTES = 16 * 1024 * 1024 + 2 * 5;
 
 const DOCUMENT_OPERATIONS = ['insert', 'update', 'replace', 'delete'];
 

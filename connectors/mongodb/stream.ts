@@ -38,6 +38,9 @@ export interface MongoStreamOptions {
   remember(): void;
 }
 
+/** Characters of a token that is kept with the position. */
+const LONGEST_PROOF = 4096;
+
 /** Less of an event that was too large, step by step. */
 const LESS: Readonly<Record<Detail, Detail | null>> = { whole: 'single', single: 'bare', bare: 'key', key: null };
 
@@ -205,8 +208,9 @@ export class MongoStream implements SourceStream {
         return i + 1;
       }
     }
-    // The token of a piece of an event is no good without its other pieces.
-    if (this.#view.bytes === bytes) this.#proof = this.#view.token;
+    // The token of a piece of an event is no good without its other pieces, and one with a huge key in it no good to keep.
+    const { tokenStart, tokenEnd } = this.#view;
+    if (this.#view.bytes === bytes && tokenEnd - tokenStart <= LONGEST_PROOF) this.#proof = this.#view.token;
     return events.length;
   }
 

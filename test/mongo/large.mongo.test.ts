@@ -1,0 +1,85 @@
+import { type Document, MongoClient } from 'mongodb';
+import { describe, expect, test } from 'vitest';
+import { mongoMissing, provideMongo } from '../support/provide.ts';
+import { type AuditRecord, startCapture } from './support/capture.ts';
+
+const MB = 1024 * 1024;
+const ON = { changeStreamPreAndPostImages: { enabled: true } };
+
+/** What there is of a record, without its bulk. */
+const outline = (r: AuditRecord) => ({
+  action: r.action,
+  key: (r.object.key as Document)['_id'],
+  before: r.before === undefined ? 0 : JSON.stringify(r.before).length > 100 ? 'large' : 'small',
+  after: r.after === undefined ? 0 : JSON.stringify(r.after).length > 100 ? 'large' : 'small',
+  missing: r.missing,
+});
+
+describe.skipIf(await mongoMissing())('events larger than 16 MB', () => {
+  test('lose the image that does not fit, say so, and take no neighbour with them', async () => {
+    const server = await provideMongo({ replicaSet: true });
+    await using database = server.createDatabase();
+    await using client = new MongoClient(server.url);
+    await client.db(database.name).createCollection('a', ON);
+    await using capture = await startCapture({ url: server.url, source: { collections: [`${database.name}.*`] } });
+    const a = client.db(database.name).collection<{ _id: number | string }>('a');
+    await a.insertOne({ _id: 'n1' });
+    await a.insertOne({ _id: 1, big: 'x'.repeat(9 * MB) } as Document as never);
+    await a.insertOne({ _id: 'n2' });
+    await a.updateOne({ _id: 1 }, { $set: { small: 1 } } as Document);
+    await a.updateOne({ _id: 'n2' }, { $set: { n: 1 } } as Document);
+    await a.replaceOne({ _id: 1 }, { big: 'y'.repeat(9 * MB) } as Document);
+    await a.updateOne({ _id: 1 }, { $set: { big: 'z'.repeat(9 * MB) } } as Document);
+    await a.deleteOne({ _id: 1 });
+    await a.insertOne({ _id: 2, full: 'f'.repeat(16 * MB - 30) } as Document as never);
+    await a.deleteOne({ _id: 2 });
+    await a.insertOne({ _id: 'n3' });
+    expect((await capture.changes('a')).map(outline)).toEqual([
+      { action: 'insert', key: 'n1', before: 0, after: 'small', missing: undefined },
+      { action: 'insert', key: 1, before: 0, after: 'large', missing: undefined },
+      { action: 'insert', key: 'n2', before: 0, after: 'small', missing: undefined },
+      { action: 'update', key: 1, before: 'large', after: 0, missing: { after: 'too_large' } },
+      { action: 'update', key: 'n2', before: 'small', after: 'small', missing: undefined },
+      { action: 'replace', key: 1, before: 0, after: 'large', missing: { before: 'too_large' } },
+      { action: 'update', key: 1, before: 0, after: 0, missing: { before: 'too_large', after: 'too_large' } },
+      { action: 'delete', key: 1, before: 'large', after: 0, missing: undefined },
+      { action: 'insert', key: 2, before: 0, after: 'large', missing: undefined },
+      { action: 'delete', key: 2, before: 'large', after: 0, missing: undefined },
+      { action: 'insert', key: 'n3', before: 0, after: 'small', missing: undefined },
+    ]);
+    expect(capture.log.count('event_too_large')).toBe(0);
+  });
+
+  test('where the guard in the pipeline does not help, the stream is opened again with less in it and never loops', async () => {
+    const server = await provideMongo({ replicaSet: true });
+    await using database = server.createDatabase();
+    await using client = new MongoClient(server.url);
+    await client.db(database.name).createCollection('a', ON);
+    await using capture = await startCapture({ url: server.url, source: { collections: [`${database.name}.*`] } });
+    const a = client.db(database.name).collection<Document>('a');
+    // The guard adds up images and description; a key this long, which the event also has twice in its token, comes on top.
+    const key = 'k'.repeat(100_000);
+    await a.insertOne({ _id: 'n1' as never, n: 1 });
+    await a.insertOne({ _id: key as never, big: 'x'.repeat(8 * MB - 150_000) });
+    await a.updateOne({ _id: 'n1' as never }, { $set: { n: 2 } });
+    await a.updateOne({ _id: key as never }, { $set: { small: 1 } });
+    await a.updateOne({ _id: 'n1' as never }, { $set: { n: 3 } });
+    await a.updateOne({ _id: key as never }, { $set: { big: 'y'.repeat(16 * MB - 200_000) } });
+    await a.updateOne({ _id: 'n1' as never }, { $set: { n: 4 } });
+    const both = { before: 'too_large', after: 'too_large' };
+    const update = { action: 'update', before: 'small', after: 'small', missing: undefined };
+    expect((await capture.changes('a')).map(outline)).toEqual([
+      { action: 'insert', key: 'n1', before: 0, after: 'small', missing: undefined },
+      { action: 'insert', key, before: 0, after: 'large', missing: undefined },
+      { ...update, key: 'n1' },
+      { action: 'update', key, before: 0, after: 0, missing: both },
+      { ...update, key: 'n1' },
+      { action: 'update', key, before: 0, after: 0, missing: { ...both, changed: 'too_large' } },
+      { ...update, key: 'n1' },
+    ]);
+    const partial = capture.records().filter((r) => r.missing?.['after'] === 'too_large');
+    expect(partial[0]).toMatchObject({ changed: ['small'], details: { update: { updatedFields: { small: 1 } } } });
+    expect(capture.log.count('event_too_large')).toBeLessThanOrEqual(6);
+    expect(capture.log.count('source_waiting')).toBe(0);
+  });
+});
