@@ -1,0 +1,107 @@
+import { Worker } from 'node:worker_threads';
+import type { ControlRecord } from '../../core/output.ts';
+import { AuditError, messageOf } from '../../errors/audit-error.ts';
+import type { LedgerWriter } from '../../ledger/writer.ts';
+import type { Logger } from '../../telemetry/log.ts';
+import { readCursor } from './cursor-file.ts';
+import type { DeliveryHandle } from './delivery.ts';
+import { type SinkStatus, sinkMetrics } from './metrics.ts';
+import { SharedEndWriter } from './shared-end.ts';
+import type { FromThread, ThreadData, ToThread } from './thread-messages.ts';
+
+export interface SinkThreadPlan {
+  /** The sink's name in the configuration. */
+  readonly name: string;
+  readonly type: string;
+  /** The sink's options as the configuration check left them. */
+  readonly options: unknown;
+  /** URL of the module that exports `SINKS`. */
+  readonly registry: string;
+  readonly segments: string;
+  readonly cursorPath: string;
+  readonly deadLetterPath: string;
+  readonly writer: LedgerWriter;
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+  control(record: ControlRecord): void;
+}
+
+/** A sink that needs more than this is killed alone; the records it choked on stay in the ledger. */
+const HEAP_MB = 512;
+
+/**
+ * As `startDelivery`, in a thread of the sink's own: what mapping and compression cost is not taken from capture. The thread
+ * reads the ledger's files itself and is told only how far they are durable.
+ */
+export function startSinkThread(plan: SinkThreadPlan): DeliveryHandle {
+  const end = new SharedEndWriter(plan.writer.durable);
+  const unsubscribe = plan.writer.onDurable((durable) => end.set(durable));
+  let status: SinkStatus = { name: plan.name, ...sinkMetrics(), cursor: 0, lagRecords: 0, lagMs: 0 };
+  const data: ThreadData = {
+    name: plan.name,
+    type: plan.type,
+    options: plan.options,
+    registry: plan.registry,
+    segments: plan.segments,
+    cursorPath: plan.cursorPath,
+    deadLetterPath: plan.deadLetterPath,
+    logLevel: plan.log.level,
+    end: end.buffer,
+  };
+  const worker = new Worker(workerUrl(), { workerData: data, resourceLimits: { maxOldGenerationSizeMb: HEAP_MB } });
+  const tell = (message: ToThread) => worker.postMessage(message);
+  const abort = () => tell('abort');
+  plan.signal.addEventListener('abort', abort, { once: true });
+  if (plan.signal.aborted) abort();
+
+  const done = new Promise<void>((resolve, reject) => {
+    worker.on('message', (message: FromThread) => {
+      if (message.kind === 'status') status = message.status;
+      else if (message.kind === 'log') relay(plan.log, message.line);
+      else if (message.kind === 'control') plan.control(message.record);
+      else if (message.error === null) resolve();
+      else reject(new AuditError(message.error.code, withoutUndefined(message.error)));
+    });
+    worker.on('error', (error) => reject(crashed(plan.name, error)));
+    worker.on('exit', () => reject(crashed(plan.name, null)));
+  }).finally(() => {
+    unsubscribe();
+    plan.signal.removeEventListener('abort', abort);
+  });
+  done.catch((error: AuditError) => {
+    status = { ...status, state: 'failed', lastError: error.message };
+  });
+  return {
+    done,
+    drain() {
+      tell('drain');
+      return done;
+    },
+    status() {
+      const cursor = status.state === 'starting' ? (readCursor(plan.cursorPath)?.index ?? 0) : status.cursor;
+      return { ...status, cursor, lagRecords: Math.max(0, plan.writer.durable.next - cursor) };
+    },
+  };
+}
+
+/** The entry beside this file, as source or as built. */
+function workerUrl(): URL {
+  return new URL(import.meta.url.endsWith('.ts') ? './thread-worker.ts' : './thread-worker.js', import.meta.url);
+}
+
+function relay(log: Logger, line: string): void {
+  const { level, time: _time, msg, ...fields } = JSON.parse(line) as { level: 'info'; time: number; msg: string };
+  log[level](fields, msg);
+}
+
+function crashed(name: string, cause: unknown): AuditError {
+  return new AuditError('AUD_SINK_FAILED', {
+    message: `The thread of sink ${name} ended${cause === null ? '' : `: ${messageOf(cause)}`}.`,
+    action: 'Start again; if it ends again, report it with the log. The records are in the ledger.',
+  });
+}
+
+function withoutUndefined<T extends object>(members: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  const kept = Object.entries(members).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(kept) as { [K in keyof T]: Exclude<T[K], undefined> };
+}
