@@ -85,7 +85,11 @@ const tasks = {
     return onNode(bin('typescript/bin/tsc'), ['-p', 'tsconfig.build.json']);
   },
   /** Format, lint, types, layering and generated files: what must hold before a commit. */
-  check: () => tasks.lint() || tasks.types() || onNode(join(root, 'scripts/generate.ts'), ['--check']),
+  check: () =>
+    tasks.lint() ||
+    tasks.types() ||
+    onNode(join(root, 'scripts/layering.ts')) ||
+    onNode(join(root, 'scripts/generate.ts'), ['--check']),
 };
 
 if (!(task in tasks)) {

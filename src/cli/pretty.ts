@@ -56,7 +56,7 @@ function action(record: AuditRecord, p: Palette): string {
 function objectName(record: AuditRecord): string {
   const { schema, table, database, collection } = record.object;
   const name = [schema ?? database, table ?? collection].filter((part) => part !== undefined).join('.');
-  return name === '' ? record.source.name : name;
+  return clean(name === '' ? record.source.name : name);
 }
 
 function key(record: AuditRecord): string {
@@ -71,13 +71,13 @@ function key(record: AuditRecord): string {
 function who(record: AuditRecord, p: Palette): string {
   const actor = record.actor;
   if (actor === undefined) return '';
-  const reason = typeof record.context?.['reason'] === 'string' ? p.dim(` “${record.context['reason']}”`) : '';
+  const reason = typeof record.context?.['reason'] === 'string' ? p.dim(` “${short(record.context['reason'])}”`) : '';
   if (actor.id === undefined) {
-    const database = actor.db_user === undefined ? '' : ` (database user ${actor.db_user})`;
+    const database = actor.db_user === undefined ? '' : ` (database user ${clean(actor.db_user)})`;
     return p.dim(`by nobody known${database}`) + reason;
   }
   const sure = actor.assurance === 'verified' ? p.green('✓ verified') : p.dim(actor.assurance);
-  return `by ${p.cyan(String(actor.name ?? actor.id))}${actor.type === undefined ? '' : p.dim(` ${actor.type}`)} ${sure}${reason}`;
+  return `by ${p.cyan(short(actor.name ?? actor.id))}${actor.type === undefined ? '' : p.dim(` ${short(actor.type)}`)} ${sure}${reason}`;
 }
 
 function details(record: AuditRecord, p: Palette): string {
@@ -102,7 +102,7 @@ function details(record: AuditRecord, p: Palette): string {
   return p.dim(
     Object.entries(row)
       .slice(0, 6)
-      .map(([name, value]) => `${name}: ${short(value)}`)
+      .map(([name, value]) => `${clean(name)}: ${short(value)}`)
       .join(', '),
   );
 }
@@ -111,10 +111,13 @@ function asRow(value: unknown): Readonly<Record<string, unknown>> | null {
   return value !== null && typeof value === 'object' ? (value as Record<string, unknown>) : null;
 }
 
-/** A value in a few characters; control characters of hostile text never reach the terminal. */
+/** A value in a few characters. */
 function short(value: unknown): string {
-  const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? '–');
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
-  const clean = text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '·');
-  return clean.length > MAX_VALUE ? `${clean.slice(0, MAX_VALUE - 1)}…` : clean;
+  const text = clean(typeof value === 'string' ? value : (JSON.stringify(value) ?? '–'));
+  return text.length > MAX_VALUE ? `${text.slice(0, MAX_VALUE - 1)}…` : text;
+}
+
+/** Text of a database without what would steer the terminal: control characters, and marks that turn the direction. */
+function clean(text: unknown): string {
+  return String(text).replace(/[\p{Cc}\p{Cf}]/gu, '·');
 }

@@ -34,6 +34,18 @@ export const captureOptions = z
   })
   .meta({ description: 'Records about the capture itself.' });
 
+export const metricsOptions = z
+  .strictObject({
+    listen: z
+      .string()
+      .regex(/^[^\s]+:\d+$/, 'give host:port, for example 127.0.0.1:9464')
+      .meta({
+        description: 'Host and port of the pages /metrics (Prometheus) and /health.',
+        example: '127.0.0.1:9464',
+      }),
+  })
+  .meta({ description: 'Figures of the running process. Absent: no port is opened.' });
+
 /** The top of the configuration; sources and sinks are checked by the type they name. */
 export const rootOptions = z.strictObject({
   data: z
@@ -54,6 +66,9 @@ export const rootOptions = z.strictObject({
   actors: actorOptions.prefault({}).meta({ description: 'Who writes.' }),
   ledger: ledgerOptions.prefault({}).meta({ description: 'How the ledger is written.' }),
   capture: captureOptions.prefault({}).meta({ description: 'Records about the capture itself.' }),
+  metrics: metricsOptions
+    .optional()
+    .meta({ description: 'Figures of the running process. Absent: no port is opened.' }),
   log: logOptions.prefault({}).meta({ description: 'Logging.' }),
 });
 

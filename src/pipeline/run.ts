@@ -1,7 +1,7 @@
 // The whole trail of one process: ledger, sources, sinks, and the order in which they start and stop.
 import { hash } from 'node:crypto';
 import { join } from 'node:path';
-import { ActorMetrics } from '../actor/metrics.ts';
+import { ActorMetrics, type ActorSnapshot } from '../actor/metrics.ts';
 import { createActorStage } from '../actor/stage.ts';
 import type { Configuration } from '../config/load.ts';
 import type { Connector, SourceHost, SourceMetrics } from '../core/connector.ts';
@@ -16,8 +16,9 @@ import { controlRecordText } from './control-record.ts';
 import { type DeliveryHandle, startDelivery } from './delivery/delivery.ts';
 import { sinkMetrics } from './delivery/metrics.ts';
 import type { DeliveryOptions } from './delivery/options.ts';
+import { type MetricsPage, startMetricsPage, type TrailFigures } from './metrics-page.ts';
 import { runSource } from './source-runner.ts';
-import { StatusFile } from './status-file.ts';
+import { readStatus, StatusFile } from './status-file.ts';
 
 export interface SourceFactory {
   readonly engine: 'postgres' | 'mongodb';
@@ -69,7 +70,9 @@ export async function runTrail(plan: TrailPlan): Promise<TrailSummary> {
 
 /** SHA-256 of what decides what is captured; secrets are left out, so that the hash tells nothing of them. */
 function configurationHash(configuration: Configuration): string {
-  const text = JSON.stringify(configuration, (key, value) => (/url|token|password|secret|key|header/i.test(key) ? undefined : value));
+  const text = JSON.stringify(configuration, (key, value) =>
+    /url|token|password|secret|key|header/i.test(key) ? undefined : value,
+  );
   return hash('sha256', text, 'hex');
 }
 
@@ -81,19 +84,35 @@ class Trail {
   readonly #actors = new Map<string, ActorMetrics>();
   readonly #deliveries = new Map<string, DeliveryHandle>();
   readonly #abort = new AbortController();
+  /** Who wrote what, as counted by earlier runs. */
+  readonly #before: Readonly<Record<string, ActorSnapshot>> | undefined;
   readonly #status: StatusFile;
+  #page: MetricsPage | null = null;
 
   constructor(plan: TrailPlan, ledger: OpenLedger) {
     this.#plan = plan;
     this.#ledger = ledger;
     this.#first = ledger.writer.next;
-    this.#status = new StatusFile(join(ledger.layout.data, 'status.json'), () => ({
+    const statusPath = join(ledger.layout.data, 'status.json');
+    this.#before = readStatus<{ actors?: Record<string, ActorSnapshot> }>(statusPath)?.actors;
+    this.#status = new StatusFile(statusPath, () => ({
       version: VERSION,
       pid: process.pid,
       ledger: { next: ledger.writer.durable.next, failure: ledger.writer.failure?.code ?? null },
       sources: Object.fromEntries(this.#metrics),
       actors: Object.fromEntries([...this.#actors].map(([name, metrics]) => [name, metrics.snapshot()])),
     }));
+  }
+
+  #figures(): TrailFigures {
+    const { durable, failure } = this.#ledger.writer;
+    return {
+      ledgerNext: durable.next,
+      ledgerFailed: failure !== null,
+      sources: this.#metrics,
+      actors: new Map([...this.#actors].map(([name, metrics]) => [name, metrics.snapshot()])),
+      sinks: new Map([...this.#deliveries].map(([name, delivery]) => [name, delivery.status()])),
+    };
   }
 
   async run(): Promise<TrailSummary> {
@@ -110,6 +129,8 @@ class Trail {
     const sources = AbortSignal.any([drain, abort, stop.signal]);
     await this.#startSinks();
     this.#status.start();
+    const { metrics } = this.#plan.configuration;
+    if (metrics !== undefined) this.#page = await startMetricsPage(metrics.listen, () => this.#figures());
     const running = Object.entries(this.#plan.configuration.sources).map(([name, options]) =>
       this.#runSource(name, options, sources),
     );
@@ -132,6 +153,7 @@ class Trail {
   async close(): Promise<void> {
     this.#abort.abort();
     await Promise.allSettled([...this.#deliveries.values()].map((delivery) => delivery.done));
+    await this.#page?.close();
     this.#status.stop();
     await this.#ledger.close();
   }
@@ -147,7 +169,7 @@ class Trail {
       state: 'starting',
       lastError: null,
     };
-    const actorMetrics = new ActorMetrics();
+    const actorMetrics = new ActorMetrics(this.#before?.[name]);
     this.#metrics.set(name, metrics);
     this.#actors.set(name, actorMetrics);
     return runSource(

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { replaceFile } from '../ledger/file-ops.ts';
 
 const EVERY_MS = 2_000;
@@ -31,5 +32,14 @@ export class StatusFile {
     } catch {
       // The trail does not depend on this file; a full disk is reported by the ledger itself.
     }
+  }
+}
+
+/** What the last run wrote, or null: there was none, or its file is damaged and nothing depends on it. */
+export function readStatus<T>(path: string): T | null {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')) as T;
+  } catch {
+    return null;
   }
 }
