@@ -38,6 +38,8 @@ import {
   currentLsn,
   lookAround,
   publicationLost,
+  recordDetached,
+  recordLimits,
   recordTableGaps,
   type Surroundings,
   type WatchContext,
@@ -154,6 +156,7 @@ class PostgresConnector implements Connector {
       types: new TypeCatalog(),
       known,
       published: { seen: looked, publication: around.mainOid, lost: new Map() },
+      limits: new Map(),
       output: this.#host.output,
       log,
       remember: () => this.#remember(state, context),
@@ -176,12 +179,10 @@ class PostgresConnector implements Connector {
     context.remember();
     const start = continuity.newLineage ? from : (maxLsn(before.stands, from) ?? from);
     this.#recordStart(context, state, before.stands, start, around);
-    await attach(
-      client,
-      around.selection.wanted,
-      continuity.newSlot ? formatLsn(from) : await currentLsn(client),
-      context,
-    );
+    const at = continuity.newSlot ? formatLsn(from) : await currentLsn(client);
+    await attach(client, around.selection.wanted, at, context);
+    recordLimits(around.selection.wanted, at, context);
+    if (options.setup === 'auto') recordDetached(around.plan.removed, context);
     // Only a start that does not follow the ledger's last record: there the position says what the record cannot.
     if (before.stands === null || continuity.gap !== null) this.#host.output.idle(formatLsn(start));
     return this.#stream(context, state, start, {

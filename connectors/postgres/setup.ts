@@ -1,7 +1,7 @@
 // What would have to be done to the source, as exact SQL, and the doing of it.
 import { type ControlClient, quoteIdent, quoteLiteral } from './client.ts';
 import type { ResolvedPostgres } from './options.ts';
-import type { WantedTable } from './tables.ts';
+import type { CatalogTable, TableName, WantedTable } from './tables.ts';
 
 export interface PublicationState {
   readonly oid: number;
@@ -57,6 +57,8 @@ export async function readPublications(
 export interface SetupPlan {
   readonly statements: readonly string[];
   readonly added: readonly WantedTable[];
+  /** Added tables that were published with a table they are a partition of, and whether with all their changes. */
+  readonly covered: ReadonlyMap<number, 'all' | 'insert'>;
   /** OIDs that leave the publications. */
   readonly removed: readonly number[];
   /** True when a publication does not exist at all. */
@@ -70,8 +72,7 @@ export interface PlanInput {
   readonly publications: ReadonlyMap<string, PublicationState>;
   /** OID of every table in the database: one that is gone needs no statement. */
   readonly existing: ReadonlySet<number>;
-  /** Names of tables by OID, for those that leave. */
-  readonly nameOf: (oid: number) => { schema: string; table: string } | undefined;
+  readonly tableOf: (oid: number) => CatalogTable | undefined;
 }
 
 /**
@@ -97,9 +98,17 @@ export function planPublications(input: PlanInput): SetupPlan {
   statements.push(...one.drops, ...two.drops, ...one.adds, ...two.adds);
   const published = new Set([...(main?.tables ?? []), ...(second?.tables ?? [])]);
   const wantedOids = new Set(wanted.map((table) => table.oid));
+  const added = main?.allTables === true ? [] : wanted.filter((table) => !published.has(table.oid));
+  const covered = new Map<number, 'all' | 'insert'>();
+  for (const { oid } of added) {
+    const ancestors = input.tableOf(oid)?.ancestors ?? [];
+    if (ancestors.some((ancestor) => main?.tables.has(ancestor))) covered.set(oid, 'all');
+    else if (ancestors.some((ancestor) => second?.tables.has(ancestor))) covered.set(oid, 'insert');
+  }
   return {
     statements,
-    added: main?.allTables === true ? [] : wanted.filter((table) => !published.has(table.oid)),
+    added,
+    covered,
     removed: main?.allTables === true ? [] : [...published].filter((oid) => !wantedOids.has(oid)),
     creates: main === undefined,
   };
@@ -123,7 +132,7 @@ function publication(
   publish: string,
 ): Statements {
   if (state === undefined) {
-    const list = tables.length === 0 ? '' : ` for table ${tables.map(qualified).join(', ')}`;
+    const list = tables.length === 0 ? '' : ` for table ${tables.map(only).join(', ')}`;
     const settings = publicationOptions(input, publish, undefined);
     return { adds: [`create publication ${quoteIdent(name)}${list} with (${settings})`], drops: [] };
   }
@@ -134,13 +143,12 @@ function publication(
   const statements: string[] = [];
   const settings = publicationOptions(input, publish, state);
   if (settings !== '') statements.push(`alter publication ${quoteIdent(name)} set (${settings})`);
-  if (adds.length > 0)
-    statements.push(`alter publication ${quoteIdent(name)} add table ${adds.map(qualified).join(', ')}`);
+  if (adds.length > 0) statements.push(`alter publication ${quoteIdent(name)} add table ${adds.map(only).join(', ')}`);
   return {
     adds: statements,
     drops: drops.flatMap((oid) => {
-      const table = input.nameOf(oid);
-      return table === undefined ? [] : [`alter publication ${quoteIdent(name)} drop table ${qualified(table)}`];
+      const table = input.tableOf(oid);
+      return table === undefined ? [] : [`alter publication ${quoteIdent(name)} drop table ${only(table)}`];
     }),
   };
 }
@@ -166,8 +174,13 @@ export function dropSlotStatement(slot: string): string {
   return `select pg_drop_replication_slot(${quoteLiteral(slot)})`;
 }
 
-export function qualified(table: { readonly schema: string; readonly table: string }): string {
+export function qualified(table: TableName): string {
   return `${quoteIdent(table.schema)}.${quoteIdent(table.table)}`;
+}
+
+/** Without ONLY the tables that inherit from it would come with it, whatever their own replica identity is. */
+function only(table: TableName): string {
+  return `only ${qualified(table)}`;
 }
 
 /** No lock is waited for longer than this, so that nobody queues behind us. */

@@ -11,7 +11,14 @@ import type { ServerFacts } from './preflight.ts';
 import { definitionRecord, type KnownTables } from './schema-changes.ts';
 import { applyStatements, planPublications, qualified, readPublications, type SetupPlan } from './setup.ts';
 import { readSlot } from './slot.ts';
-import { describeLimit, readTables, selectTables, type TableSelection, type WantedTable } from './tables.ts';
+import {
+  describeLimit,
+  type LimitReason,
+  readTables,
+  selectTables,
+  type TableSelection,
+  type WantedTable,
+} from './tables.ts';
 import type { TypeCatalog } from './types.ts';
 
 export interface WatchContext {
@@ -24,6 +31,8 @@ export interface WatchContext {
   readonly log: Logger;
   /** What was last seen of the publication. */
   readonly published: Published;
+  /** Tables of which UPDATE and DELETE are not seen, as it was last recorded. */
+  readonly limits: Map<number, LimitReason>;
   /** The known tables, or what was seen of the publication, changed: keep them. */
   remember(): void;
 }
@@ -69,7 +78,7 @@ export async function lookAround(
     wanted: selection.wanted,
     publications,
     existing: new Set(byOid.keys()),
-    nameOf: (oid) => byOid.get(oid),
+    tableOf: (oid) => byOid.get(oid),
   });
   return {
     selection,
@@ -108,6 +117,11 @@ export async function watchOnce(client: ControlClient, context: WatchContext, wa
   const at = await currentLsn(client);
   recordTableGaps(around.plan, published.seen, at, context);
   await attach(client, around.plan.added, at, context);
+  recordLimits(around.selection.wanted, at, context);
+  for (const table of around.plan.added) {
+    // A new partition, of which only INSERT was published until now.
+    if (table.allChanges && around.plan.covered.get(table.oid) === 'insert') recordLifted(table, at, context);
+  }
   recordDetached(around.plan.removed, context);
   sawPublished(at, context);
 }
@@ -120,7 +134,7 @@ function sawPublished(lsn: string, context: WatchContext): void {
 
 /** Tables that were captured and are not published any more: somebody took them out. */
 function lostTables(plan: SetupPlan, context: Pick<WatchContext, 'known'>): WantedTable[] {
-  return plan.added.filter((table) => context.known.get(table.oid) !== undefined);
+  return plan.added.filter((table) => !plan.covered.has(table.oid) && context.known.get(table.oid) !== undefined);
 }
 
 /** With `setup: manual`: says at once that a table is not published any more, and once more when somebody put it back. */
@@ -178,7 +192,6 @@ export async function attach(
       details: { from: lsn },
     });
   }
-  for (const table of tables) recordLimit(table, lsn, context);
   if (fresh.length > 0) {
     context.remember();
     context.log.info(
@@ -188,21 +201,45 @@ export async function attach(
   }
 }
 
+/** Says of which tables less is seen than before, from `lsn` on, or again everything. */
+export function recordLimits(tables: readonly WantedTable[], lsn: string, context: WatchContext): void {
+  const { limits } = context;
+  for (const table of tables) {
+    if (table.reason !== null && limits.get(table.oid) !== table.reason) recordLimit(table, table.reason, lsn, context);
+    if (table.reason === null && limits.has(table.oid)) recordLifted(table, lsn, context);
+    if (table.reason === null) limits.delete(table.oid);
+    else limits.set(table.oid, table.reason);
+  }
+}
+
+function recordLifted(table: WantedTable, lsn: string, context: WatchContext): void {
+  context.output.control({
+    kind: 'capture',
+    action: 'limit_lifted',
+    object: { schema: table.schema, table: table.table },
+    source: { database: context.facts.database, lsn },
+    details: { seen: ['update', 'delete'], from: lsn },
+  });
+  context.log.info(
+    { event: 'table_unlimited', table: `${table.schema}.${table.table}` },
+    `UPDATE and DELETE on ${table.schema}.${table.table} are captured from ${lsn} on.`,
+  );
+}
+
 /** UPDATE and DELETE of this table are not seen, and could not be published without making them fail. */
-function recordLimit(table: WantedTable, lsn: string, context: WatchContext): void {
-  if (table.reason === null) return;
+function recordLimit(table: WantedTable, reason: LimitReason, lsn: string, context: WatchContext): void {
   const name = `${table.schema}.${table.table}`;
-  const { text, fix } = describeLimit(table.reason, qualified(table));
+  const { text, fix } = describeLimit(reason, qualified(table));
   context.output.control({
     kind: 'capture',
     action: 'limit',
     object: { schema: table.schema, table: table.table },
     source: { database: context.facts.database, lsn },
-    missing: { update: table.reason, delete: table.reason },
-    details: { not_seen: ['update', 'delete'], reason: table.reason, fix },
+    missing: { update: reason, delete: reason },
+    details: { not_seen: ['update', 'delete'], from: lsn, reason, fix },
   });
   context.log.warn(
-    { event: 'table_limited', table: name, reason: table.reason, action: `${fix};` },
+    { event: 'table_limited', table: name, reason, action: `${fix};` },
     `UPDATE and DELETE on ${name} are not captured: ${text}, so publishing them would make them fail.`,
   );
 }
@@ -231,7 +268,7 @@ function recordDropped(around: Surroundings, context: WatchContext): void {
 }
 
 /** Tables that left the patterns (renamed, moved to another schema). */
-function recordDetached(oids: readonly number[], context: WatchContext): void {
+export function recordDetached(oids: readonly number[], context: WatchContext): void {
   for (const oid of oids) recordEnd(oid, 'detach', 'left_patterns', context);
 }
 
