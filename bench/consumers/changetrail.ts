@@ -3,7 +3,7 @@
 import { linkSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CATALOGS, SINKS, SOURCES } from '../../src/cli/registry.ts';
+import { CATALOGS, REGISTRY_URL, SINKS, SOURCES } from '../../src/cli/registry.ts';
 import { checkConfiguration } from '../../src/config/load.ts';
 import { dataLayout, segmentPath } from '../../src/ledger/layout.ts';
 import { runTrail } from '../../src/pipeline/run.ts';
@@ -25,6 +25,7 @@ const configuration = await checkConfiguration(
       },
     },
     ledger: { segment_size: '4GiB' },
+    actors: JSON.parse(env['ACTORS'] ?? '{}'),
   },
   tmpdir(),
   CATALOGS,
@@ -43,6 +44,7 @@ const outcome = await runTrail({
   configuration,
   sources: SOURCES,
   sinks: SINKS,
+  registry: REGISTRY_URL,
   log: createLogger({ level: 'warn', format: 'json' }),
   drain: drain.signal,
   abort: new AbortController().signal,

@@ -112,3 +112,6 @@ function catalog(entries: Readonly<Record<string, { options(): Promise<z.ZodType
 }
 
 export const CATALOGS = { sources: catalog(SOURCES), sinks: catalog(SINKS) };
+
+/** This module, for the threads that sinks run in. */
+export const REGISTRY_URL = import.meta.url;

@@ -16,6 +16,7 @@ import { controlRecordText } from './control-record.ts';
 import { type DeliveryHandle, startDelivery } from './delivery/delivery.ts';
 import { sinkMetrics } from './delivery/metrics.ts';
 import type { DeliveryOptions } from './delivery/options.ts';
+import { startSinkThread } from './delivery/thread.ts';
 import { type MetricsPage, startMetricsPage, type TrailFigures } from './metrics-page.ts';
 import { runSource } from './source-runner.ts';
 import { readStatus, StatusFile } from './status-file.ts';
@@ -33,6 +34,8 @@ export interface TrailPlan {
   readonly configuration: Configuration;
   readonly sources: Readonly<Record<string, SourceFactory>>;
   readonly sinks: Readonly<Record<string, SinkFactory>>;
+  /** URL of the module that exports `SINKS`: what a sink's thread loads. */
+  readonly registry: string;
   readonly log: Logger;
   /** Ends in order: sources stop, what was received becomes durable and is delivered. */
   readonly drain: AbortSignal;
@@ -191,26 +194,30 @@ class Trail {
   }
 
   async #startSinks(): Promise<void> {
-    const { sinks, configuration, log } = this.#plan;
+    const { configuration } = this.#plan;
     for (const [name, options] of Object.entries(configuration.sinks)) {
-      const sinkLog = log.child({ sink: name });
-      const sink = await sinks[options.type]!.create(options, { name, log: sinkLog, now: Date.now });
-      this.#deliveries.set(
-        name,
-        startDelivery({
-          name,
-          sink,
-          reader: this.#ledger.reader,
-          cursorPath: join(this.#ledger.layout.cursors, `${name}.json`),
-          deadLetterPath: join(this.#ledger.layout.deadLetters, `${name}.ndjson`),
-          options: options as unknown as DeliveryOptions,
-          log: sinkLog,
-          signal: this.#abort.signal,
-          control: (record) => this.#control(record),
-          metrics: sinkMetrics(),
-        }),
-      );
+      this.#deliveries.set(name, await this.#startSink(name, options));
     }
+  }
+
+  /** Each sink has a thread of its own, so that mapping and compression never slow capture; standard output needs none. */
+  async #startSink(name: string, options: { type: string }): Promise<DeliveryHandle> {
+    const { sinks, registry, log } = this.#plan;
+    const { layout, writer, reader } = this.#ledger;
+    const common = {
+      name,
+      cursorPath: join(layout.cursors, `${name}.json`),
+      deadLetterPath: join(layout.deadLetters, `${name}.ndjson`),
+      options: options as unknown as DeliveryOptions & { type: string },
+      log: log.child({ sink: name }),
+      signal: this.#abort.signal,
+      control: (record: ControlRecord) => this.#control(record),
+    };
+    if (options.type !== 'stdout') {
+      return startSinkThread({ ...common, type: options.type, registry, segments: layout.segments, writer });
+    }
+    const sink = await sinks[options.type]!.create(options, { name, log: common.log, now: Date.now });
+    return startDelivery({ ...common, sink, reader, metrics: sinkMetrics() });
   }
 
   /** A record about the ledger itself. */

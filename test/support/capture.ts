@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { PostgresOptions } from '../../connectors/postgres/options.ts';
-import { CATALOGS, SINKS, SOURCES } from '../../src/cli/registry.ts';
+import { CATALOGS, REGISTRY_URL, SINKS, SOURCES } from '../../src/cli/registry.ts';
 import { checkConfiguration } from '../../src/config/load.ts';
 import { dataLayout } from '../../src/ledger/layout.ts';
 import { runTrail } from '../../src/pipeline/run.ts';
@@ -143,6 +143,7 @@ export async function startCapture(options: CaptureOptions): Promise<Capture> {
       configuration,
       sources: SOURCES,
       sinks: SINKS,
+      registry: REGISTRY_URL,
       log: log.log,
       drain: drain.signal,
       abort: abort.signal,

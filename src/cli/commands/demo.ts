@@ -12,7 +12,7 @@ import { AuditError } from '../../errors/audit-error.ts';
 import { runTrail, type TrailSummary } from '../../pipeline/run.ts';
 import { createLogger } from '../../telemetry/log.ts';
 import { paletteFor } from '../pretty.ts';
-import { CATALOGS, SINKS, SOURCES } from '../registry.ts';
+import { CATALOGS, REGISTRY_URL, SINKS, SOURCES } from '../registry.ts';
 import { durationArgument, stopSignal } from '../signals.ts';
 
 interface DemoOptions {
@@ -78,6 +78,7 @@ async function capture(url: string, data: string, drain: AbortSignal, abort: Abo
     configuration,
     sources: SOURCES,
     sinks,
+    registry: REGISTRY_URL,
     log: createLogger({ level: terminal ? 'warn' : 'error' }),
     drain,
     abort,

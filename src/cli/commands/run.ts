@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { parseDuration } from '../../config/options.ts';
 import { runTrail } from '../../pipeline/run.ts';
 import { configOption, configured } from '../configured.ts';
-import { SINKS, SOURCES } from '../registry.ts';
+import { REGISTRY_URL, SINKS, SOURCES } from '../registry.ts';
 import { durationArgument, stopSignal } from '../signals.ts';
 
 /** `changetrail run`: captures every configured source and feeds every sink until it is told to stop. */
@@ -26,7 +26,15 @@ Examples:
       const { configuration, log } = await configured(options.config);
       const stop = stopSignal(log, options.for === undefined ? undefined : parseDuration(options.for));
       try {
-        await runTrail({ configuration, sources: SOURCES, sinks: SINKS, log, drain: stop.drain, abort: stop.abort });
+        await runTrail({
+          configuration,
+          sources: SOURCES,
+          sinks: SINKS,
+          registry: REGISTRY_URL,
+          log,
+          drain: stop.drain,
+          abort: stop.abort,
+        });
       } finally {
         stop.dispose();
       }

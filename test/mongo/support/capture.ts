@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { MongoClient } from 'mongodb';
 import { type MongodbOptions, mongodbOptions } from '../../../connectors/mongodb/options.ts';
-import { CATALOGS, SINKS, SOURCES } from '../../../src/cli/registry.ts';
+import { CATALOGS, REGISTRY_URL, SINKS, SOURCES } from '../../../src/cli/registry.ts';
 import { checkConfiguration } from '../../../src/config/load.ts';
 import { dataLayout } from '../../../src/ledger/layout.ts';
 import { runTrail } from '../../../src/pipeline/run.ts';
@@ -126,6 +126,7 @@ export async function startCapture(options: CaptureOptions): Promise<Capture> {
       configuration,
       sources: SOURCES,
       sinks: SINKS,
+      registry: REGISTRY_URL,
       log: log.log,
       drain: drain.signal,
       abort: abort.signal,
