@@ -2,8 +2,8 @@ import { isUtf8 } from 'node:buffer';
 
 /** Deeper values are replaced by a mark: no reader of a record needs them, and a hostile one must not exhaust the stack. */
 export const MAX_DEPTH = 16;
-/** Numbers with more digits than a double holds keep their text. */
-const LONG_NUMBER = /\d{16}|\d[eE.]/;
+/** Finds numbers, outside of strings as a rule, that a double may not hold as they are written. */
+const LONG_NUMBER = /[[:,\s]-?(?:\d{16}|\d+[eE.])/;
 const CUT_MARK = '…';
 /** Room that a member's value must have: a cut string with its mark and quotes. */
 const SMALLEST_VALUE = 8;
@@ -21,7 +21,7 @@ export type ParsedJson = { readonly value: unknown; readonly validUtf8: boolean 
  */
 export function parseHostileJson(bytes: Uint8Array): ParsedJson {
   const validUtf8 = isUtf8(bytes);
-  const text = new TextDecoder('utf-8', { fatal: false, ignoreBOM: false }).decode(bytes);
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8');
   try {
     const value = LONG_NUMBER.test(text) ? JSON.parse(text, exactNumber) : JSON.parse(text);
     return { value, validUtf8 };

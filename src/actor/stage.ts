@@ -31,7 +31,8 @@ const NO_VALUE = Object.freeze({});
 interface Ready {
   readonly server: ServerFacts | null;
   readonly sealed: boolean;
-  readonly reasons: string;
+  readonly claim: Judged | null;
+  readonly serverReason: string | null;
   readonly composed: Composed;
   readonly application: ApplicationCounts;
 }
@@ -201,11 +202,18 @@ class Stage implements ActorStage {
     const server = this.#server;
     const sealed = this.#sealed;
     const key = row ?? claim?.rendered ?? server?.rendered ?? NOBODY;
-    const reasons = `${claim?.via}\n${claim?.reason}\n${this.#serverReason}`;
-    let ready = row !== null && claim !== null ? undefined : this.#ready.get(key);
-    if (ready?.server !== server || ready.sealed !== sealed || ready.reasons !== reasons) {
-      const composed = compose({ claim, server, sealed, serverReason: this.#serverReason, row });
-      ready = { server, sealed, reasons, composed, application: this.#metrics.application(composed.application) };
+    const serverReason = this.#serverReason;
+    let ready = this.#ready.get(key);
+    if (
+      ready === undefined ||
+      ready.server !== server ||
+      ready.sealed !== sealed ||
+      ready.serverReason !== serverReason ||
+      !sameClaim(ready.claim, claim)
+    ) {
+      const composed = compose({ claim, server, sealed, serverReason, row });
+      const application = this.#metrics.application(composed.application);
+      ready = { server, sealed, claim, serverReason, composed, application };
       this.#ready.set(key, ready);
     }
     if (row === null && this.#once === null) this.#current = ready;
@@ -220,6 +228,19 @@ class Stage implements ActorStage {
     if (labels.name !== undefined) fields.push(field('name', labels.name));
     return { identity: fields.join(','), context: NOBODY.context, cut: text.cut };
   }
+}
+
+/** True when both lead to the same text; judgements of signed claims are made anew in each transaction. */
+function sameClaim(a: Judged | null, b: Judged | null): boolean {
+  if (a === b) return true;
+  return (
+    a !== null &&
+    b !== null &&
+    a.rendered === b.rendered &&
+    a.reason === b.reason &&
+    a.verified === b.verified &&
+    a.via === b.via
+  );
 }
 
 function textOf(fact: ActorFact): Uint8Array {
