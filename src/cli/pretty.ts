@@ -113,8 +113,14 @@ function asRow(value: unknown): Readonly<Record<string, unknown>> | null {
 
 /** A value in a few characters. */
 function short(value: unknown): string {
-  const text = clean(typeof value === 'string' ? value : (JSON.stringify(value) ?? '–'));
+  const text = clean(typeof value === 'string' ? value : (objectId(value) ?? JSON.stringify(value) ?? '–'));
   return text.length > MAX_VALUE ? `${text.slice(0, MAX_VALUE - 1)}…` : text;
+}
+
+/** MongoDB's most common key, without its wrapping. */
+function objectId(value: unknown): string | undefined {
+  const id = (value as { $oid?: unknown } | null | undefined)?.$oid;
+  return typeof id === 'string' ? id : undefined;
 }
 
 /** Text of a database without what would steer the terminal: control characters, and marks that turn the direction. */

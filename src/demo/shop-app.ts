@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { type Actor, withActor } from '../context/index.ts';
 import { attachActor } from '../context/pg.ts';
+import { pause } from './pause.ts';
 
 const CUSTOMERS: readonly { readonly id: number; readonly actor: Actor }[] = [
   { id: 1, actor: { id: 'zoe@example.com', type: 'user', name: 'Zoë Martin', client: '203.0.113.7' } },
@@ -54,7 +55,7 @@ export async function runShop(url: string, signal: AbortSignal): Promise<void> {
   try {
     for (let round = 0; !signal.aborted; round++) {
       await SCENES[round % SCENES.length]!({ pool, console }, round);
-      await pause(signal);
+      await pause(PAUSE_MS, signal);
     }
   } finally {
     await Promise.allSettled([pool.end(), console.end()]);
@@ -121,15 +122,4 @@ async function clearCarts({ pool }: Shop): Promise<void> {
 async function truncateCache({ console }: Shop): Promise<void> {
   await console.query(`insert into search_cache values ('tea', '["TEA-ASSAM"]')`);
   await console.query('truncate search_cache');
-}
-
-function pause(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      resolve();
-    };
-    const timer = setTimeout(done, PAUSE_MS);
-    signal.addEventListener('abort', done, { once: true });
-  });
 }

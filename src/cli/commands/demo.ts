@@ -6,6 +6,7 @@ import pg from 'pg';
 import { checkConfiguration } from '../../config/load.ts';
 import { parseDuration } from '../../config/options.ts';
 import { runShop } from '../../demo/shop-app.ts';
+import { prepareReviews, REVIEWS_DATABASE, REVIEWS_USER, runReviews } from '../../demo/shop-reviews.ts';
 import { SHOP_SCHEMA } from '../../demo/shop-schema.ts';
 import { createTerminalSink } from '../../demo/terminal-sink.ts';
 import { AuditError } from '../../errors/audit-error.ts';
@@ -23,7 +24,7 @@ interface DemoOptions {
 /** `changetrail demo`: a real database, a believable application and the real product, with nothing to set up. */
 export function demoCommand(): Command {
   return new Command('demo')
-    .description('see it work: starts a database, runs a small shop against it and shows its audit trail')
+    .description('see it work: starts two databases, runs a small shop against them and shows its audit trail')
     .option('--for <duration>', 'stop after this time, for example 20s; default: until Ctrl-C', durationArgument)
     .option('--keep <dir>', 'keep the ledger in this directory')
     .addHelpText(
@@ -35,58 +36,71 @@ export function demoCommand(): Command {
 
 async function demo(options: DemoOptions): Promise<void> {
   const data = options.keep ?? mkdtempSync(join(tmpdir(), 'changetrail-demo-'));
-  say('starting PostgreSQL …');
-  const database = await startDatabase();
-  // The time counts from here: a first start also fetches the database's programs.
+  say('starting PostgreSQL and MongoDB …');
+  const databases = await startDatabases();
+  // The time counts from here: a first start also fetches the databases' programs.
   const stop = stopSignal(
     createLogger({ level: 'warn' }),
     options.for === undefined ? undefined : parseDuration(options.for),
   );
   try {
     say('a small shop is open; its audit trail follows. Ctrl-C ends it.\n');
-    const shopEnd = new AbortController();
-    const shop = runShop(database.url, AbortSignal.any([stop.drain, shopEnd.signal]));
+    const captureEnded = new AbortController();
+    const open = AbortSignal.any([stop.drain, captureEnded.signal]);
+    const shop = Promise.all([runShop(databases.shop, open), runReviews(databases.reviews, open)]);
     // The shop closes first, so that the trail ends behind its last change.
-    const drained = new AbortController();
-    shop.catch(() => undefined).finally(() => setTimeout(() => drained.abort(), CLOSING_MS));
-    const summary = await capture(database.url, data, drained.signal, stop.abort).finally(() => shopEnd.abort());
+    const drain = new AbortController();
+    shop.catch(() => undefined).finally(() => setTimeout(() => drain.abort(), CLOSING_MS));
+    const summary = await capture(databases, data, drain.signal, stop.abort).finally(() => captureEnded.abort());
     await shop;
     sayClosing(summary, options.keep);
   } finally {
     stop.dispose();
-    await database.stop();
+    await databases.stop();
     if (options.keep === undefined) rmSync(data, { recursive: true, force: true });
   }
 }
 
 /** Between the shop's last commit and the end of the capture. */
-const CLOSING_MS = 500;
+const CLOSING_MS = 700;
 
-async function capture(url: string, data: string, drain: AbortSignal, abort: AbortSignal): Promise<TrailSummary> {
+async function capture(
+  databases: DemoDatabases,
+  data: string,
+  drain: AbortSignal,
+  abort: AbortSignal,
+): Promise<TrailSummary> {
   const terminal = process.stdout.isTTY === true;
   const raw = {
     data,
-    sources: { shop: { type: 'postgres', url, tables: ['public.*'], setup: 'auto', check_interval: 1 } },
+    sources: {
+      shop: { type: 'postgres', url: databases.shop, tables: ['public.*'], setup: 'auto', check_interval: 1 },
+      docs: {
+        type: 'mongodb',
+        url: databases.admin,
+        collections: [`${REVIEWS_DATABASE}.*`],
+        setup: 'auto',
+        users_interval: 5,
+      },
+    },
     sinks: { out: { type: 'stdout' } },
+    actors: { roles: [{ match: `${REVIEWS_USER.name}@*`, is: 'application' }] },
   };
   const configuration = await checkConfiguration(raw, process.cwd(), CATALOGS);
   const sinks = terminal
     ? { stdout: { create: async () => createTerminalSink(process.stdout, paletteFor(process.stdout)) } }
     : SINKS;
-  // Warnings about the demo's own table without a key belong to the show on a terminal, not into a program's log.
-  return runTrail({
-    configuration,
-    sources: SOURCES,
-    sinks,
-    registry: REGISTRY_URL,
-    log: createLogger({ level: terminal ? 'warn' : 'error' }),
-    drain,
-    abort,
-  });
+  // The table without a key is part of the show, and its record says so.
+  const log = createLogger({ level: 'error' });
+  return runTrail({ configuration, sources: SOURCES, sinks, registry: REGISTRY_URL, log, drain, abort });
 }
 
-interface DemoDatabase {
-  readonly url: string;
+interface DemoDatabases {
+  /** The shop's PostgreSQL. */
+  readonly shop: string;
+  /** MongoDB, as an administrator and as the reviews service. */
+  readonly admin: string;
+  readonly reviews: string;
   stop(): Promise<void>;
 }
 
@@ -96,28 +110,49 @@ interface Provider {
     major: number;
     fresh: boolean;
   }): Promise<AsyncDisposable & { createDatabase(name: string): Promise<{ readonly url: string }> }>;
+  provideMongo(options: {
+    replicaSet: boolean;
+    auth: boolean;
+    fresh: boolean;
+  }): Promise<AsyncDisposable & { readonly url: string }>;
 }
 
-/** In a checkout the tests' own provider chain brings a PostgreSQL; the package alone cannot. */
-async function startDatabase(): Promise<DemoDatabase> {
-  const provider = new URL('../../../test/support/provide.ts', import.meta.url).href;
-  let provide: Provider;
+/** In a checkout the tests' own provider chain brings the databases; the package alone cannot. */
+async function startDatabases(): Promise<DemoDatabases> {
+  const provider = await loadProvider();
+  const [postgres, mongo] = await Promise.all([
+    provider.providePostgres({ major: 18, fresh: true }),
+    provider.provideMongo({ replicaSet: true, auth: true, fresh: true }),
+  ]);
+  const { url: shop } = await postgres.createDatabase('shop');
+  const client = new pg.Client({ connectionString: shop });
+  await client.connect();
+  await client.query(SHOP_SCHEMA);
+  await client.end();
+  await prepareReviews(mongo.url);
+  const reviews = new URL(mongo.url);
+  reviews.username = REVIEWS_USER.name;
+  reviews.password = REVIEWS_USER.password;
+  return {
+    shop,
+    admin: mongo.url,
+    reviews: reviews.href,
+    async stop() {
+      await Promise.all([postgres[Symbol.asyncDispose](), mongo[Symbol.asyncDispose]()]);
+    },
+  };
+}
+
+async function loadProvider(): Promise<Provider> {
   try {
-    provide = (await import(provider)) as Provider;
+    return (await import(new URL('../../../test/support/provide.ts', import.meta.url).href)) as Provider;
   } catch (cause) {
     throw new AuditError('AUD_CLI_USAGE', {
-      message: 'The demo brings its own database only in a checkout of the project.',
+      message: 'The demo brings its own databases only in a checkout of the project.',
       action: 'Clone the repository and run npm run demo there, or use docker/compose.yaml.',
       cause,
     });
   }
-  const server = await provide.providePostgres({ major: 18, fresh: true });
-  const { url } = await server.createDatabase('shop');
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  await client.query(SHOP_SCHEMA);
-  await client.end();
-  return { url, stop: async () => server[Symbol.asyncDispose]() };
 }
 
 function say(text: string): void {
