@@ -1,7 +1,6 @@
-import { fragment as jsonBytes } from '../record/byte-writer.ts';
 import { objectText } from './bounded-json.ts';
 import type { Judged } from './judge.ts';
-import type { CountedAs } from './metrics.ts';
+import type { ApplicationCounts, CountedAs } from './metrics.ts';
 import { NOBODY, type Rendered } from './rendered.ts';
 import type { ServerFacts } from './server-facts.ts';
 
@@ -28,6 +27,17 @@ export interface Composed {
   readonly roleOnly: boolean;
   /** The application's name, for the counts. */
   readonly application: string;
+}
+
+/** A composed fragment with all that it was made from: while that is the same, the next transaction copies it. */
+export interface Ready extends Known {
+  readonly composed: Composed;
+  readonly application: ApplicationCounts;
+}
+
+/** What a fragment is looked up by keeps the last one made for it. */
+export interface Keeper {
+  ready: Ready | null;
 }
 
 interface Winner {
@@ -58,7 +68,7 @@ export function compose(known: Known): Composed {
   ];
   const context = contextOf(winner.rendered, claim, server);
   return {
-    bytes: jsonBytes(`,"actor":{${parts.filter((part) => part !== '').join(',')}}${context}`),
+    bytes: Buffer.from(`,"actor":{${parts.filter((part) => part !== '').join(',')}}${context}`, 'utf8'),
     as: winner.as,
     roleOnly: winner.roleOnly,
     application: server?.application ?? UNKNOWN_APPLICATION,

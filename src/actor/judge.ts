@@ -1,4 +1,5 @@
 import type { TransactionFacts } from '../core/actor.ts';
+import type { Keeper } from './compose.ts';
 import { type Message, type MessageVia, readMessage } from './message.ts';
 import type { ActorMetrics } from './metrics.ts';
 import type { Rendered } from './rendered.ts';
@@ -7,7 +8,7 @@ import { TextCache } from './text-cache.ts';
 import type { ClaimVerifier } from './verifier.ts';
 
 /** What a message is worth in one transaction. */
-export interface Judged {
+export interface Judged extends Keeper {
   readonly via: MessageVia;
   readonly rendered: Rendered;
   readonly reason: string | null;
@@ -53,7 +54,14 @@ export class MessageJudge {
     const signed = message.signed!;
     const reason = this.#verifier.use(signed.claim, transaction);
     if (reason !== null) return unverified(message, `claim_${reason}`);
-    return { via: message.via, rendered: signed.verified, reason: null, verified: true, unsigned: signed.unsigned };
+    return {
+      via: message.via,
+      rendered: signed.verified,
+      reason: null,
+      verified: true,
+      unsigned: signed.unsigned,
+      ready: null,
+    };
   }
 
   #check(via: MessageVia, text: Uint8Array): Checked {
@@ -66,5 +74,5 @@ export class MessageJudge {
 }
 
 function unverified(message: Message, reason: string | null): Judged {
-  return { via: message.via, rendered: message.said, reason, verified: false, unsigned: [] };
+  return { via: message.via, rendered: message.said, reason, verified: false, unsigned: [], ready: null };
 }

@@ -1,9 +1,10 @@
 import { BoundedJson, parseHostileJson, scalarText } from './bounded-json.ts';
+import type { Keeper } from './compose.ts';
 import { MAX_FIELD_BYTES, type Rendered, renderMessage } from './rendered.ts';
 import { type ActorRules, scalarAt } from './rules.ts';
 
 /** What the database itself says about a transaction's session, with the actor that follows from it. */
-export interface ServerFacts {
+export interface ServerFacts extends Keeper {
   readonly via: 'session' | 'lsid';
   /** The actor when no application claims one: a setting's value, else the database role. */
   readonly rendered: Rendered;
@@ -88,6 +89,7 @@ function serverFacts(via: 'session' | 'lsid', parts: Parts): ServerFacts {
     beside: beside(parts, byRole?.is ?? null),
     roleIs: byRole?.is ?? null,
     application: app === null || app === '' ? user : app,
+    ready: null,
   };
 }
 

@@ -1,8 +1,8 @@
 import type { ActorFact, ActorStage, RowActorRule, TransactionFacts } from '../core/actor.ts';
 import { BoundedJson } from './bounded-json.ts';
-import { type Composed, compose } from './compose.ts';
+import { compose, type Keeper, type Ready } from './compose.ts';
 import { type Judged, MessageJudge } from './judge.ts';
-import type { ActorMetrics, ApplicationCounts } from './metrics.ts';
+import type { ActorMetrics } from './metrics.ts';
 import { type ActorOptions, actorOptions } from './options.ts';
 import { MAX_FIELD_BYTES, NOBODY, type Rendered } from './rendered.ts';
 import { ActorRules } from './rules.ts';
@@ -27,14 +27,9 @@ const KEPT_WRITERS = 2048;
 const EMPTY = new Uint8Array(0);
 const NO_VALUE = Object.freeze({});
 
-/** A composed fragment with what it was made for, so that the next transaction of the same kind copies it. */
-interface Ready {
-  readonly server: ServerFacts | null;
-  readonly sealed: boolean;
-  readonly claim: Judged | null;
-  readonly serverReason: string | null;
-  readonly composed: Composed;
-  readonly application: ApplicationCounts;
+/** A writer that a row names. */
+interface Writer extends Keeper {
+  readonly row: Rendered;
 }
 
 /**
@@ -52,8 +47,8 @@ class Stage implements ActorStage {
   readonly #seal = new SessionSeal();
   readonly #sessions = new TextCache<{ readonly facts: ServerFacts | null }>(KEPT_SESSIONS);
   readonly #lsids = new WeakMap<object, { readonly facts: ServerFacts | null; readonly reason: string | null }>();
-  readonly #writers = new TextCache<Rendered>(KEPT_WRITERS);
-  readonly #ready = new WeakMap<Rendered, Ready>();
+  readonly #writers = new TextCache<Writer>(KEPT_WRITERS);
+  readonly #nobody: Keeper = { ready: null };
 
   #tx: TransactionFacts = { id: '', timeMs: 0 };
   #message: Judged | null = null;
@@ -139,8 +134,8 @@ class Stage implements ActorStage {
 
   inferred(rule: RowActorRule, writer: string): Uint8Array {
     if (writer === '' || this.known) return this.fragment();
-    const row = this.#writers.getText(`${rule.type ?? ''}\n${writer}`, () => this.#writer(rule, writer));
-    const ready = this.#make(row);
+    const named = this.#writers.getText(`${rule.type ?? ''}\n${writer}`, () => this.#writer(rule, writer));
+    const ready = this.#make(named);
     this.#give(ready);
     return ready.composed.bytes;
   }
@@ -197,50 +192,37 @@ class Stage implements ActorStage {
   }
 
   /** The fragment for what is known now. The last one made for the same actor is taken when all else is the same too. */
-  #make(row: Rendered | null): Ready {
+  #make(writer: Writer | null): Ready {
     const claim = this.#claim();
     const server = this.#server;
     const sealed = this.#sealed;
-    const key = row ?? claim?.rendered ?? server?.rendered ?? NOBODY;
     const serverReason = this.#serverReason;
-    let ready = this.#ready.get(key);
+    const keeper = writer ?? claim ?? server ?? this.#nobody;
+    let ready = keeper.ready;
     if (
-      ready === undefined ||
+      ready === null ||
+      ready.claim !== claim ||
       ready.server !== server ||
       ready.sealed !== sealed ||
-      ready.serverReason !== serverReason ||
-      !sameClaim(ready.claim, claim)
+      ready.serverReason !== serverReason
     ) {
-      const composed = compose({ claim, server, sealed, serverReason, row });
-      const application = this.#metrics.application(composed.application);
-      ready = { server, sealed, claim, serverReason, composed, application };
-      this.#ready.set(key, ready);
+      const known = { claim, server, sealed, serverReason, row: writer?.row ?? null };
+      const composed = compose(known);
+      ready = { ...known, composed, application: this.#metrics.application(composed.application) };
+      keeper.ready = ready;
     }
-    if (row === null && this.#once === null) this.#current = ready;
+    if (writer === null && this.#once === null) this.#current = ready;
     return ready;
   }
 
-  #writer(rule: RowActorRule, writer: string): Rendered {
+  #writer(rule: RowActorRule, writer: string): Writer {
     const labels = this.#rules.id(writer.slice(0, MAX_FIELD_BYTES));
     const text = new BoundedJson(3 * MAX_FIELD_BYTES);
     const field = (key: string, value: string) => `"${key}":${text.text(key, value, MAX_FIELD_BYTES)}`;
     const fields = [field('id', writer), field('type', rule.type ?? labels.type ?? 'user')];
     if (labels.name !== undefined) fields.push(field('name', labels.name));
-    return { identity: fields.join(','), context: NOBODY.context, cut: text.cut };
+    return { row: { identity: fields.join(','), context: NOBODY.context, cut: text.cut }, ready: null };
   }
-}
-
-/** True when both lead to the same text; judgements of signed claims are made anew in each transaction. */
-function sameClaim(a: Judged | null, b: Judged | null): boolean {
-  if (a === b) return true;
-  return (
-    a !== null &&
-    b !== null &&
-    a.rendered === b.rendered &&
-    a.reason === b.reason &&
-    a.verified === b.verified &&
-    a.via === b.via
-  );
 }
 
 function textOf(fact: ActorFact): Uint8Array {
