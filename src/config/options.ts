@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { actorOptions } from '../actor/options.ts';
+import { integrityOptions } from '../ledger/integrity-options.ts';
 import { duration, size } from './units.ts';
 
 export { duration, parseDuration, size } from './units.ts';
@@ -7,14 +8,13 @@ export { duration, parseDuration, size } from './units.ts';
 export const ledgerOptions = z
   .strictObject({
     segment_size: size.prefault('64MiB').meta({ description: 'A segment is closed at this size.', example: '64MiB' }),
-    group_ms: z
-      .number()
-      .min(0)
-      .max(1000)
-      .default(2)
-      .meta({ description: 'Longest wait of a record for others to be synced with, in milliseconds.', example: 2 }),
+    group_ms: z.number().min(0).max(1000).default(2).meta({
+      description: 'Longest wait of a record for others to be synced with, in milliseconds.',
+      example: 2,
+    }),
+    ...integrityOptions.shape,
   })
-  .meta({ description: 'How the ledger is written.' });
+  .meta({ description: 'How the ledger is written, signed, anchored and kept.' });
 
 export const logOptions = z
   .strictObject({
@@ -64,7 +64,7 @@ export const rootOptions = z.strictObject({
     .default({})
     .meta({ description: 'Where records are sent, by name. The ledger is written without any.' }),
   actors: actorOptions.prefault({}).meta({ description: 'Who writes.' }),
-  ledger: ledgerOptions.prefault({}).meta({ description: 'How the ledger is written.' }),
+  ledger: ledgerOptions.prefault({}).meta({ description: 'How the ledger is written, signed, anchored and kept.' }),
   capture: captureOptions.prefault({}).meta({ description: 'Records about the capture itself.' }),
   metrics: metricsOptions
     .optional()

@@ -8,6 +8,7 @@ import type { Connector, SourceHost, SourceMetrics } from '../core/connector.ts'
 import type { ControlRecord } from '../core/output.ts';
 import type { Sink } from '../core/sink.ts';
 import { AuditError } from '../errors/audit-error.ts';
+import { type Integrity, startIntegrity } from '../ledger/integrity.ts';
 import { type OpenLedger, openLedger } from '../ledger/ledger.ts';
 import type { SinkHost } from '../sinks/shared/host.ts';
 import type { Logger } from '../telemetry/log.ts';
@@ -79,6 +80,11 @@ function configurationHash(configuration: Configuration): string {
   return hash('sha256', text, 'hex');
 }
 
+/** Rejects when nothing can be signed any more: an unsigned trail is not continued. */
+function integrityFailed(integrity: Integrity): Promise<never> {
+  return new Promise((_, reject) => integrity.onFailure(reject));
+}
+
 class Trail {
   readonly #plan: TrailPlan;
   readonly #ledger: OpenLedger;
@@ -91,6 +97,7 @@ class Trail {
   readonly #before: Readonly<Record<string, ActorSnapshot>> | undefined;
   readonly #status: StatusFile;
   #page: MetricsPage | null = null;
+  #integrity: Integrity | null = null;
 
   constructor(plan: TrailPlan, ledger: OpenLedger) {
     this.#plan = plan;
@@ -128,6 +135,7 @@ class Trail {
       );
     }
     abort.addEventListener('abort', () => this.#abort.abort(), { once: true });
+    const integrity = await this.#startIntegrity();
     const stop = new AbortController();
     const sources = AbortSignal.any([drain, abort, stop.signal]);
     await this.#startSinks();
@@ -140,11 +148,13 @@ class Trail {
     const sinksEnded = this.#sinkClosed();
     try {
       // A source that fails for good, or a reader that went away, stops the others in order.
-      await Promise.race([Promise.all(running), sinksEnded]);
+      await Promise.race([Promise.all(running), sinksEnded, integrityFailed(integrity)]);
     } finally {
       stop.abort();
       await Promise.allSettled(running);
     }
+    // The last head goes to the sinks too.
+    await integrity.finish();
     await this.#drainSinks();
     return { records: this.#ledger.writer.durable.next - this.#first, changes: this.#changes() };
   }
@@ -157,8 +167,20 @@ class Trail {
     this.#abort.abort();
     await Promise.allSettled([...this.#deliveries.values()].map((delivery) => delivery.done));
     await this.#page?.close();
+    await this.#integrity?.close();
     this.#status.stop();
     await this.#ledger.close();
+  }
+
+  async #startIntegrity(): Promise<Integrity> {
+    const { configuration, log } = this.#plan;
+    this.#integrity = await startIntegrity({
+      ledger: this.#ledger,
+      options: configuration.ledger,
+      log,
+      control: (record) => this.#control(record),
+    });
+    return this.#integrity;
   }
 
   #runSource(name: string, options: { type: string }, signal: AbortSignal): Promise<void> {
