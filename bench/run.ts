@@ -14,7 +14,10 @@ const rounds = Number(values.rounds);
 
 /** Each is loaded when it is asked for: most need servers or clients that others do not. */
 const WORKLOADS: Readonly<Record<string, () => Promise<void>>> = {
+  actor: async () => (await import('./actor.ts')).runActor({ rounds }),
   w1: async () => (await import('./w1.ts')).runW1({ rounds, changes: Number(values.changes) }),
+  w2: async () =>
+    void (await (await import('./w2.ts')).runW2({ rounds, changes: Math.min(Number(values.changes), 100_000) })),
   w3: async () =>
     (await import('./w3.ts')).runW3({ rounds, rate: Number(values.rate), seconds: Number(values.seconds) }),
 };

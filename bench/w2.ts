@@ -1,0 +1,136 @@
+// W2: how fast a backlog is drained from a MongoDB change stream.
+import { createReadStream, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { debeziumCommand } from './lib/debezium.ts';
+import { goReaderCommand } from './lib/go-mongo.ts';
+import { type Measured, measure, median } from './lib/measure.ts';
+import { prepareMongo } from './lib/mongo.ts';
+import { saveResult } from './lib/report.ts';
+
+export interface W2Options {
+  readonly rounds: number;
+  readonly changes: number;
+}
+
+export interface W2Row {
+  readonly consumer: string;
+  readonly changesPerSecond: number;
+  /** Of the raw Go reader; null where that could not be built. */
+  readonly ratio: number | null;
+  readonly cpuSeconds: number;
+  readonly peakRssMiB: number;
+}
+
+interface Consumer {
+  readonly name: string;
+  readonly command: readonly string[];
+  /** Whether it writes records that can be counted. */
+  readonly writes: boolean;
+}
+
+const REFERENCE = 'Go driver, raw bytes thrown away';
+
+export async function runW2(options: W2Options): Promise<W2Row[]> {
+  const { consumers, absent } = availableConsumers();
+  console.error(`W2: writing ${options.changes} changes`);
+  const { server, environment } = await prepareMongo(options.changes, false);
+  const directory = mkdtempSync(join(tmpdir(), 'changetrail-w2-'));
+  try {
+    const runs = new Map<string, Measured[]>(consumers.map((consumer) => [consumer.name, []]));
+    for (let round = 0; round < options.rounds; round++) {
+      for (const consumer of consumers) {
+        const run = await drain(consumer, environment, options.changes, directory);
+        runs.get(consumer.name)!.push(run);
+        const rate = Math.round(options.changes / run.wallSeconds);
+        console.error(
+          `round ${round + 1}: ${consumer.name} ${rate} changes/s, ${run.cpuSeconds.toFixed(2)} CPU s, ${Math.round(run.peakRssMiB)} MiB`,
+        );
+      }
+    }
+    const rows = rowsOf(runs, options.changes);
+    report(server.version, options, rows, absent);
+    return rows;
+  } finally {
+    await server[Symbol.asyncDispose]();
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+function availableConsumers(): { consumers: Consumer[]; absent: string[] } {
+  const absent: string[] = [];
+  const consumers: Consumer[] = [];
+  const add = (name: string, command: readonly string[] | string, writes = true) => {
+    if (typeof command === 'string') absent.push(command);
+    else consumers.push({ name, command, writes });
+  };
+  const script = (file: string) => [
+    process.execPath,
+    '--disable-warning=ExperimentalWarning',
+    join(import.meta.dirname, 'consumers', file),
+  ];
+  add(REFERENCE, goReaderCommand(), false);
+  add('changetrail (actor, record, ledger, fsync, tree)', script('changetrail-mongo.ts'));
+  add('Node driver, watch() as documented', script('plain-node-mongo.ts'));
+  add('Debezium embedded engine', debeziumCommand('mongo'));
+  return { consumers, absent };
+}
+
+async function drain(
+  consumer: Consumer,
+  environment: Readonly<Record<string, string>>,
+  changes: number,
+  directory: string,
+): Promise<Measured> {
+  const out = join(directory, 'out.ndjson');
+  try {
+    const env = { ...environment, EXPECTED: String(changes), OUT: out, BENCH_DATA: directory };
+    const run = await measure(consumer.command, env, join(directory, 'log'));
+    if (run.exitCode !== 0) throw new Error(`${consumer.name} ended with ${run.exitCode}; see ${directory}/log`);
+    if (consumer.writes) await requireChanges(out, changes, consumer.name);
+    return run;
+  } finally {
+    rmSync(out, { force: true });
+  }
+}
+
+/** A fast wrong answer is worth nothing: every change must be there. */
+async function requireChanges(file: string, expected: number, name: string): Promise<void> {
+  let count = 0;
+  for await (const line of createInterface({ input: createReadStream(file) })) {
+    if (!/"kind":"(capture|schema|head)"/.test(line.slice(0, 300))) count++;
+  }
+  if (count !== expected) throw new Error(`${name} wrote ${count} of ${expected} changes`);
+}
+
+function rowsOf(runs: ReadonlyMap<string, readonly Measured[]>, changes: number): W2Row[] {
+  const rate = (list: readonly Measured[]) => median(list.map((run) => changes / run.wallSeconds));
+  const reference = runs.get(REFERENCE);
+  const base = reference === undefined ? null : rate(reference);
+  return [...runs].map(([consumer, list]) => ({
+    consumer,
+    changesPerSecond: rate(list),
+    ratio: base === null ? null : rate(list) / base,
+    cpuSeconds: median(list.map((run) => run.cpuSeconds)),
+    peakRssMiB: median(list.map((run) => run.peakRssMiB)),
+  }));
+}
+
+function report(version: string, options: W2Options, rows: readonly W2Row[], absent: readonly string[]): void {
+  saveResult({
+    workload: 'W2 MongoDB drain',
+    about: `${options.changes.toLocaleString('en')} changes with pre- and post-images, MongoDB ${version}, ${options.rounds} rounds. Wall time of the whole process, its start included.`,
+    budget: '≥ 0.65 × a raw Go reader, ≥ 5 × Debezium, ≤ 150 MiB',
+    columns: ['consumer', 'changes/s', '× raw Go reader', 'µs CPU a change', 'peak RSS MiB'],
+    rows: rows.map((row) => [
+      row.consumer,
+      Math.round(row.changesPerSecond).toLocaleString('en'),
+      row.ratio === null ? '–' : row.ratio.toFixed(2),
+      ((row.cpuSeconds / options.changes) * 1e6).toFixed(1),
+      Math.round(row.peakRssMiB),
+    ]),
+    limit: 'mongod, which looks up the images and builds each event on one core.',
+    absent,
+  });
+}
