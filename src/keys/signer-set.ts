@@ -42,7 +42,7 @@ export function openSigners(options: SignerOptions): SignerSet {
   return options.keys.length > 0 ? configuredSigners(options) : ringSigners(options);
 }
 
-function configuredSigners({ keys, origin, existing, log }: SignerOptions): SignerSet {
+function configuredSigners({ keys, origin, existing, directory, log }: SignerOptions): SignerSet {
   const name = origin ?? existing;
   const signers = keys.map((source) => signerOf(source, name, log));
   const first = signers[0]!.key.name;
@@ -53,7 +53,13 @@ function configuredSigners({ keys, origin, existing, log }: SignerOptions): Sign
       action: 'Give keys of one name, the origin of the ledger.',
     });
   }
-  return { origin: name ?? first, current: () => signers, known: () => signers.map(({ key }) => key) };
+  const ring = new Keyring(directory);
+  return {
+    origin: name ?? first,
+    current: () => signers,
+    // A ledger that the ring began may be signed on by other keys.
+    known: () => [...signers.map(({ key }) => key), ...ringKeys(ring, name ?? first)],
+  };
 }
 
 function signerOf(source: KeySource, name: string | null, log: Logger): Signer {
@@ -115,11 +121,13 @@ function ringSigners({ directory, origin, existing, log, now }: SignerOptions): 
       }
       return loaded;
     },
-    known: () => {
-      const keys = ring.entries().map(({ vkey }) => parseVerifierKey(vkey));
-      return keys.filter((key) => key.name === name);
-    },
+    known: () => ringKeys(ring, name),
   };
+}
+
+function ringKeys(ring: Keyring, name: string): VerifierKey[] {
+  const keys = ring.entries().map(({ vkey }) => parseVerifierKey(vkey));
+  return keys.filter((key) => key.name === name);
 }
 
 /** The newest name in the ring, for a ledger whose first start ended before its first head. */

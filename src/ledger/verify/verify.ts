@@ -1,7 +1,7 @@
 // Is the ledger in this directory the one that was signed? Needs the directory and the public key, nothing else.
 import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { AuditError, messageOf } from '../../errors/audit-error.ts';
 import { listSegments, type Segment } from '../layout.ts';
 import { checkSignature, type Head, parseHead, parseVerifierKey, type VerifierKey } from '../note.ts';
@@ -13,7 +13,7 @@ import { runJobs, type VerifyJob, type VerifyResult } from './jobs.ts';
 import { checkLeftovers, type Leftovers } from './leftovers.ts';
 import { ContinuityCheck, type GapReport, type SourceReport } from './positions.ts';
 import type { ScanEvent } from './scan.ts';
-import type { SegmentResult } from './segment-job.ts';
+import { SegmentOrder } from './segment-order.ts';
 import { SPAN, type TileResult } from './tile-job.ts';
 import { checkUpperTiles, rootOf } from './upper-tiles.ts';
 
@@ -180,7 +180,7 @@ class Verification {
     const total = 2 * Math.max(0, size - this.#from);
     let done = 0;
     let at = 0;
-    const segmentCheck = new SegmentOrder(this.#findings, wanted, size);
+    const segmentCheck = new SegmentOrder(this.#findings, wanted);
     for await (const result of runJobs(jobs, this.#options.threads ?? availableParallelism())) {
       this.#findings.addAll(result.findings);
       if (isTileResult(result)) this.#peaks.push(result.peaks);
@@ -199,21 +199,12 @@ class Verification {
   }
 
   #event(event: ScanEvent): void {
-    switch (event.kind) {
-      case 'run':
-        return this.#continuity.run(event);
-      case 'disorder':
-        return this.#continuity.disorder(event);
-      case 'head':
-        return this.#claims.head(event);
-      case 'prune':
-        return this.#claims.prune(event);
-      case 'key_add':
-      case 'key_retire':
-        return this.#claims.key(event);
-      default:
-        return this.#continuity.event(event);
-    }
+    if (event.kind === 'run') this.#continuity.run(event);
+    else if (event.kind === 'disorder') this.#continuity.disorder(event);
+    else if (event.kind === 'head') this.#claims.head(event);
+    else if (event.kind === 'prune') this.#claims.prune(event);
+    else if (event.kind === 'capture' || event.kind === 'gap') this.#continuity.event(event);
+    else this.#claims.key(event);
   }
 
   /** Records behind the head: of a ledger that is being written, or of nobody known. */
@@ -357,43 +348,6 @@ class Verification {
       tampered,
       missing,
     };
-  }
-}
-
-/** How segments follow one another. */
-class SegmentOrder {
-  readonly #findings: Findings;
-  readonly #segments: readonly Segment[];
-  /** Index one past the last line. */
-  end: number;
-  /** Bytes behind the last line of the last segment. */
-  torn = 0;
-
-  constructor(findings: Findings, segments: readonly Segment[], size: number) {
-    this.#findings = findings;
-    this.#segments = segments;
-    this.end = segments[0]?.first ?? 0;
-    if (segments.length === 0) this.end = Math.min(0, size);
-  }
-
-  next(result: SegmentResult, i: number): void {
-    const { first, path } = this.#segments[i]!;
-    const segment = basename(path);
-    if (first > this.end) {
-      const torn = this.torn > 0;
-      const level = torn ? ('tampered' as const) : ('missing' as const);
-      const what = torn ? ('line_missing' as const) : ('segment_missing' as const);
-      const message = `Records ${this.end} to ${first - 1} are not there`;
-      this.#findings.add({ level, what, message, index: this.end, segment });
-    } else if (first < this.end) {
-      const message = `Segment ${segment} starts at ${first}, but the one before it ends at ${this.end - 1}`;
-      this.#findings.add({ level: 'tampered', what: 'index_wrong', message, index: first, segment });
-    } else if (this.torn > 0) {
-      const message = `An unfinished line stands before segment ${segment}`;
-      this.#findings.add({ level: 'tampered', what: 'segment_damaged', message, index: first, segment });
-    }
-    this.end = result.next;
-    this.torn = result.torn;
   }
 }
 
