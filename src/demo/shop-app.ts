@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { type Actor, withActor } from '../context/index.ts';
 import { attachActor } from '../context/pg.ts';
-import { pause } from './pause.ts';
+import { wait } from '../pipeline/backoff.ts';
 
 const CUSTOMERS: readonly { readonly id: number; readonly actor: Actor }[] = [
   { id: 1, actor: { id: 'zoe@example.com', type: 'user', name: 'Zoë Martin', client: '203.0.113.7' } },
@@ -55,7 +55,7 @@ export async function runShop(url: string, signal: AbortSignal): Promise<void> {
   try {
     for (let round = 0; !signal.aborted; round++) {
       await SCENES[round % SCENES.length]!({ pool, console }, round);
-      await pause(PAUSE_MS, signal);
+      await wait(PAUSE_MS, signal);
     }
   } finally {
     await Promise.allSettled([pool.end(), console.end()]);

@@ -2,7 +2,7 @@
 import { MongoClient } from 'mongodb';
 import { type Actor, withActor } from '../context/index.ts';
 import { transaction } from '../context/mongodb.ts';
-import { pause } from './pause.ts';
+import { wait } from '../pipeline/backoff.ts';
 
 export const REVIEWS_DATABASE = 'shop';
 /** The account that the reviews service logs in with; the server's own word on who wrote. */
@@ -50,7 +50,7 @@ export async function runReviews(url: string, signal: AbortSignal): Promise<void
         stars: 3 + (round % 3),
         text: TEXTS[round % TEXTS.length],
       });
-      await pause(PAUSE_MS, signal);
+      await wait(PAUSE_MS, signal);
       if (signal.aborted) return;
       await withActor(MODERATOR, () =>
         transaction(
@@ -59,7 +59,7 @@ export async function runReviews(url: string, signal: AbortSignal): Promise<void
           { database: REVIEWS_DATABASE },
         ),
       );
-      await pause(PAUSE_MS, signal);
+      await wait(PAUSE_MS, signal);
       if (round % 2 === 1) await reviews.deleteOne({ _id });
     }
   } finally {
