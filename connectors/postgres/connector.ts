@@ -40,6 +40,7 @@ import {
   publicationLost,
   recordDetached,
   recordLimits,
+  recordNarrowed,
   recordTableGaps,
   type Surroundings,
   type WatchContext,
@@ -173,6 +174,9 @@ class PostgresConnector implements Connector {
     );
     if (!around.plan.creates && continuity.gap === null && around.plan.added.length > 0) {
       recordTableGaps(around.plan, published, await currentLsn(client), context);
+    }
+    if (around.plan.narrowed && before.stands !== null && continuity.gap === null) {
+      recordNarrowed(published, options.setup === 'auto' ? await currentLsn(client) : null, context);
     }
     const set = await lookAround(client, context);
     context.published.publication = set.mainOid;

@@ -61,6 +61,8 @@ export interface SetupPlan {
   readonly covered: ReadonlyMap<number, 'all' | 'insert'>;
   /** OIDs that leave the publications. */
   readonly removed: readonly number[];
+  /** True when the main publication is there but does not publish every kind of change: somebody altered it. */
+  readonly narrowed: boolean;
   /** True when a publication does not exist at all. */
   readonly creates: boolean;
 }
@@ -110,6 +112,7 @@ export function planPublications(input: PlanInput): SetupPlan {
     added,
     covered,
     removed: main?.allTables === true ? [] : [...published].filter((oid) => !wantedOids.has(oid)),
+    narrowed: main !== undefined && main.publish !== ALL_CHANGES,
     creates: main === undefined,
   };
 }

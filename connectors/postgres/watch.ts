@@ -116,6 +116,7 @@ export async function watchOnce(client: ControlClient, context: WatchContext, wa
   await applyStatements(client, around.plan.statements);
   const at = await currentLsn(client);
   recordTableGaps(around.plan, published.seen, at, context);
+  if (around.plan.narrowed) recordNarrowed(published.seen, at, context);
   await attach(client, around.plan.added, at, context);
   recordLimits(around.selection.wanted, at, context);
   for (const table of around.plan.added) {
@@ -141,17 +142,43 @@ function lostTables(plan: SetupPlan, context: Pick<WatchContext, 'known'>): Want
 async function followLost(client: ControlClient, around: Surroundings, context: WatchContext): Promise<void> {
   const { lost, seen } = context.published;
   const now = lostTables(around.plan, context);
+  if (around.plan.narrowed && !lost.has(NARROWED)) {
+    lost.set(NARROWED, seen);
+    recordNarrowed(seen, null, context);
+  }
+  if (!around.plan.narrowed && lost.has(NARROWED)) {
+    recordNarrowed(lost.get(NARROWED)!, await currentLsn(client), context);
+    lost.delete(NARROWED);
+  }
   for (const table of now) {
     if (lost.has(table.oid)) continue;
     lost.set(table.oid, seen);
     recordTableGap(table, seen, null, context);
   }
   for (const [oid, from] of lost) {
-    if (now.some((table) => table.oid === oid)) continue;
+    if (oid === NARROWED || now.some((table) => table.oid === oid)) continue;
     lost.delete(oid);
     const table = around.selection.wanted.find((wanted) => wanted.oid === oid);
     if (table !== undefined) recordTableGap(table, from, await currentLsn(client), context);
   }
+}
+
+/** Stands for the whole publication among the lost tables; no table has this OID. */
+const NARROWED = 0;
+
+/** Some kinds of changes were not published from `from` on at the earliest. */
+export function recordNarrowed(from: string, to: string | null, context: WatchContext): void {
+  context.output.control({
+    kind: 'gap',
+    action: 'gap',
+    source: { database: context.facts.database },
+    outcome: 'unknown',
+    details: { from, to, cause: 'publication_altered' },
+  });
+  context.log.error(
+    { event: 'gap', cause: 'publication_altered' },
+    `The publication ${context.options.publication} was altered and did not publish every kind of change; some may be missing.`,
+  );
 }
 
 /** Says of each table that had been taken out from where to where its changes may be missing. */
