@@ -7,6 +7,7 @@ import { recordJsonSchema } from '../src/record/schema.ts';
 import { cliReference } from './reference/cli.ts';
 import { configurationReference, configurationSchema } from './reference/configuration.ts';
 import { errorReference } from './reference/errors.ts';
+import { mappingsReference } from './reference/mappings.ts';
 import { recordReference } from './reference/record.ts';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
@@ -17,6 +18,7 @@ const FILES: Readonly<Record<string, () => Promise<string> | string>> = {
   'schema/record.v1.json': () => json(recordJsonSchema()),
   'schema/configuration.v1.json': async () => json(await configurationSchema()),
   'docs/reference/record.md': recordReference,
+  'docs/reference/mappings.md': mappingsReference,
   'docs/reference/configuration.md': configurationReference,
   'docs/reference/errors.md': errorReference,
   'docs/reference/cli.md': cliReference,

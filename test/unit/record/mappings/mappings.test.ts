@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { CloudEvent } from 'cloudevents';
 import { describe, expect, test } from 'vitest';
-import { mappingsPage } from '../../../../scripts/docs/mappings-page.ts';
+import { mappingsReference } from '../../../../scripts/reference/mappings.ts';
 import { toCloudEvent } from '../../../../src/record/mappings/cloudevents.ts';
 import { toDebezium } from '../../../../src/record/mappings/debezium.ts';
 import { isObject } from '../../../../src/record/mappings/facts.ts';
@@ -141,5 +141,5 @@ describe('the key that keeps order', () => {
 
 test('the page of examples is the one in the documentation', () => {
   const url = new URL('../../../../docs/reference/mappings.md', import.meta.url);
-  expect(readFileSync(url, 'utf8')).toBe(mappingsPage());
+  expect(readFileSync(url, 'utf8')).toBe(mappingsReference());
 });
