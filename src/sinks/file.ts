@@ -24,15 +24,10 @@ export const fileOptions = z
       .positive()
       .optional()
       .meta({ description: 'The file is put aside before it would grow beyond this.', example: 104_857_600 }),
-    max_age_ms: z
-      .number()
-      .int()
-      .positive()
-      .optional()
-      .meta({
-        description: 'The file is put aside when its first record has been there for this time.',
-        example: 86_400_000,
-      }),
+    max_age_ms: z.number().int().positive().optional().meta({
+      description: 'The file is put aside when its first record has been there for this time.',
+      example: 86_400_000,
+    }),
     keep: z
       .number()
       .int()
@@ -90,7 +85,10 @@ class FileSink implements Sink {
     const name = this.#path;
     try {
       makeDirectory(dirname(this.#path));
-      fs.accessSync(fs.existsSync(this.#path) ? this.#path : dirname(this.#path), fs.constants.W_OK);
+      // A name below it cannot be looked up when the directory is none.
+      const existing = fs.statSync(this.#path, { throwIfNoEntry: false }) !== undefined;
+      fs.opendirSync(dirname(this.#path)).closeSync();
+      fs.accessSync(existing ? this.#path : dirname(this.#path), fs.constants.W_OK);
       return { items: [{ name, level: 'ok', detail: 'The file can be written.' }] };
     } catch (error) {
       const fix = 'Make the directory writable for this user, or name another path.';

@@ -108,7 +108,7 @@ function deliversEverything({ subject, receiver }: Suite): void {
       const large = { ...sampleRecord(1, trial.prefix), after: { id: 1, bio: 'é"x\n'.repeat(Math.ceil(limit / 4)) } };
       await trial.write([sampleRecord(0, trial.prefix), large, sampleRecord(2, trial.prefix)]);
       await trial.deliver(receiver().sink(receiver().port), { oversized }).drain();
-      const whole = new Set((await trial.complete()).map((id) => id.replace(/#part\d+$/, '')));
+      const whole = new Set((await trial.complete()).map((id) => id.replace(/(#part\d+)+$/, '')));
       expect(whole).toEqual(new Set(trial.ids));
       expect(trial.metrics.deadLetters).toBe(0);
     }
@@ -172,7 +172,8 @@ function standsFaults({ subject, receiver }: Suite): void {
 
   test('ends at once when it is aborted while the receiver is down or stalls', async () => {
     await using proxy = await FaultProxy.start(receiver().port);
-    for (const fault of [{ kind: 'refuse' }, { kind: 'hang', direction: 'down', afterBytes: 0 }] satisfies Fault[]) {
+    const stalls: Fault[] = acknowledged ? [{ kind: 'hang', direction: 'down', afterBytes: 0 }] : [];
+    for (const fault of [{ kind: 'refuse' } as const, ...stalls]) {
       proxy.plan = () => fault;
       await using trial = await startTrial(receiver());
       await trial.fill(10);
@@ -292,7 +293,7 @@ interface Trial extends SinkTrial {
 async function startTrial(receiver: SinkReceiver): Promise<Trial> {
   const trial = await runTrial();
   const arrived = async () => (await receiver.ids()).filter((id) => id.startsWith(`${trial.prefix}:`));
-  const whole = (id: string) => id.replace(/#part\d+$/, '');
+  const whole = (id: string) => id.replace(/(#part\d+)+$/, '');
   const complete = async (except: readonly string[] = []) => {
     const wanted = trial.ids.filter((id) => !except.includes(id));
     const missing = async () => {
