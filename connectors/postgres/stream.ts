@@ -327,7 +327,8 @@ export class PostgresStream implements SourceStream {
     const limit = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, SETTLE_MS);
     });
-    await Promise.race([this.#options.output.settled(), limit]);
+    // A ledger that failed settles nothing; the connection is ended all the same.
+    await Promise.race([this.#options.output.settled().catch(() => undefined), limit]);
     clearTimeout(timer);
     this.#sendStatus(false);
   }

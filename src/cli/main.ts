@@ -55,6 +55,11 @@ export async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
+/** A failed command has said why; a connection that does not close must not keep it from ending (and from being restarted). */
+const LEAVE_MS = 5_000;
+
 if (import.meta.main) {
-  process.exitCode = await main(process.argv);
+  const code = await main(process.argv);
+  process.exitCode = code;
+  if (code >= 2) setTimeout(() => process.exit(code), LEAVE_MS).unref();
 }
