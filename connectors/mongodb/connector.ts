@@ -13,7 +13,7 @@ import { ImageState } from './image-state.ts';
 import { Namespaces } from './namespaces.ts';
 import type { MongodbOptions } from './options.ts';
 import { type CollectionMatcher, collectionMatcher } from './patterns.ts';
-import { streamPipeline } from './pipeline.ts';
+import { probePipeline } from './pipeline.ts';
 import { planMongodb } from './plan.ts';
 import { formatPosition } from './position.ts';
 import {
@@ -65,6 +65,8 @@ class MongodbConnector implements Connector {
   readonly #host: SourceHost;
   #client: MongoClient | null = null;
   #saidSetup = false;
+  /** Set when a stream ended because its history was lost: then the next start does not ask again. */
+  #lost: GapCause | null = null;
 
   constructor(options: ResolvedMongodb, host: SourceHost) {
     this.#options = options;
@@ -136,53 +138,41 @@ class MongodbConnector implements Connector {
   ): Promise<{ start: Start; cause: GapCause | null }> {
     if (stands === null) return { start: freshStart(deployment.now), cause: null };
     const other = otherHistory(stands, state, deployment);
-    const cause = other ?? (await this.#cannotResume(client, stands, deployment, signal));
+    const cause = other ?? this.#lost ?? (await this.#cannotResume(client, stands, signal));
+    this.#lost = null;
     if (cause === null) return { start: stands, cause: null };
     const now = { ...freshStart(deployment.now), first: false };
     const wanted = { ...now, time: restartTime(this.#options.on_history_lost, deployment.now) };
     // A configured time may be before what the oplog holds, too.
-    const reachable = (await this.#tryOpen(client, deployment, { time: wanted.time }, signal)) === null;
+    const reachable = (await this.#tryOpen(client, { time: wanted.time }, signal)) === null;
     return { start: reachable ? wanted : now, cause };
   }
 
   /** Asks the server: it knows whether its oplog reaches back, and whether it had the event of the kept token. */
-  async #cannotResume(
-    client: MongoClient,
-    stands: Start,
-    deployment: Deployment,
-    signal: AbortSignal,
-  ): Promise<GapCause | null> {
-    const lost = await this.#tryOpen(client, deployment, { time: stands.time }, signal);
+  async #cannotResume(client: MongoClient, stands: Start, signal: AbortSignal): Promise<GapCause | null> {
+    const lost = await this.#tryOpen(client, { time: stands.time }, signal);
     if (lost !== null || stands.proof === null) return lost;
-    const proof = await this.#tryOpen(client, deployment, { token: stands.proof }, signal);
+    const proof = await this.#tryOpen(client, { token: stands.proof }, signal);
     // The token may be older than the place to go on from, and be gone without any loss.
     return proof === 'oplog_rolled_over' ? null : proof;
   }
 
   async #tryOpen(
     client: MongoClient,
-    deployment: Deployment,
     start: { readonly time: ClusterTime } | { readonly token: string },
     signal: AbortSignal,
   ): Promise<GapCause | null> {
-    const { matcher, only, context_collection: contextCollection } = this.#options;
-    const split = deployment.splitsLargeEvents;
-    const pipeline = streamPipeline({
-      start,
-      cluster: only === null,
-      matcher,
-      contextCollection,
-      detail: 'bare',
-      split,
-    });
+    const { only } = this.#options;
+    const pipeline = probePipeline(start, only === null);
     try {
-      const cursor = await RawCursor.open({ client, database: only ?? 'admin', pipeline, batchSize: 0, signal });
+      // With a batch size of 0 the server would not look for the place yet.
+      const cursor = await RawCursor.open({ client, database: only ?? 'admin', pipeline, batchSize: 1, signal });
       await cursor.close();
       return null;
     } catch (error) {
       const cause = historyLost(error);
       if (cause === null) throw error;
-      return cause as GapCause;
+      return cause;
     }
   }
 
@@ -206,6 +196,9 @@ class MongodbConnector implements Connector {
       database: options.only,
       matcher: options.matcher,
       contextCollection,
+      onLost: (cause) => {
+        this.#lost = cause;
+      },
       batchSize: options.batch_size,
       namespaces: new Namespaces({
         matcher: options.matcher,

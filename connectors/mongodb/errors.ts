@@ -23,8 +23,10 @@ export function serverCode(error: unknown): number | null {
   return typeof code === 'number' ? code : null;
 }
 
+export type HistoryLost = 'oplog_rolled_over' | 'resume_token_invalid' | 'resume_token_not_found';
+
 /** Why the place where capture stood cannot be used any more, as the cause of a gap record; null for any other error. */
-export function historyLost(error: unknown): string | null {
+export function historyLost(error: unknown): HistoryLost | null {
   switch (serverCode(error)) {
     case SERVER_CODE.CHANGE_STREAM_HISTORY_LOST:
     case SERVER_CODE.CAPPED_POSITION_LOST:

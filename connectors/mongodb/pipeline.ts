@@ -31,22 +31,32 @@ export interface PipelineOptions {
 }
 
 export function streamPipeline(options: PipelineOptions): Document[] {
-  const { start, detail } = options;
-  const stream: Document = {
-    fullDocument: 'whenAvailable',
-    fullDocumentBeforeChange: 'whenAvailable',
-    showExpandedEvents: true,
-    ...('time' in start
-      ? { startAtOperationTime: new Timestamp({ t: start.time.seconds, i: start.time.increment }) }
-      : { startAfter: { _data: start.token } }),
-    ...(options.cluster ? { allChangesForCluster: true } : {}),
-  };
-  const stages: Document[] = [{ $changeStream: stream }, ...filter(options)];
+  const { start, detail, cluster } = options;
+  const images = { fullDocument: 'whenAvailable', fullDocumentBeforeChange: 'whenAvailable' };
+  const stages: Document[] = [{ $changeStream: { ...images, ...stream(start, cluster) } }, ...filter(options)];
   if (detail === 'bare') stages.push({ $unset: ['fullDocument', 'fullDocumentBeforeChange'] });
   else if (detail === 'key') stages.push({ $unset: ['fullDocument', 'fullDocumentBeforeChange', 'updateDescription'] });
   else if (options.split) stages.push({ $changeStreamSplitLargeEvent: {} });
   else stages.push(SIZE_GUARD);
   return stages;
+}
+
+/**
+ * A stream that is only opened to see whether it can start there. Nothing is filtered: the server answers with the first
+ * event it meets and does not read on to one that fits.
+ */
+export function probePipeline(start: StreamStart, cluster: boolean): Document[] {
+  return [{ $changeStream: stream(start, cluster) }, { $project: { _id: 1 } }];
+}
+
+function stream(start: StreamStart, cluster: boolean): Document {
+  return {
+    showExpandedEvents: true,
+    ...('time' in start
+      ? { startAtOperationTime: new Timestamp({ t: start.time.seconds, i: start.time.increment }) }
+      : { startAfter: { _data: start.token } }),
+    ...(cluster ? { allChangesForCluster: true } : {}),
+  };
 }
 
 /** Definitions and the context collection come through always: they are few, and decided on here. */

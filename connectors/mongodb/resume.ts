@@ -2,6 +2,7 @@
 import type { ResumePoint } from '../../src/core/connector.ts';
 import type { Deployment } from './client.ts';
 import { type ClusterTime, compareTimes, parseTime } from './cluster-time.ts';
+import type { HistoryLost } from './errors.ts';
 import { laterPlace, parsePosition, type RecordPlace } from './position.ts';
 
 /** What is remembered beside the position. */
@@ -14,12 +15,7 @@ export type SourceState = {
   readonly images: readonly string[];
 };
 
-export type GapCause =
-  | 'other_cluster'
-  | 'server_behind'
-  | 'oplog_rolled_over'
-  | 'resume_token_invalid'
-  | 'resume_token_not_found';
+export type GapCause = HistoryLost | 'other_cluster' | 'server_behind';
 
 export interface Start {
   /** The stream starts at this time, all of it included. */

@@ -6,7 +6,7 @@ import type { Attribution } from './attribution.ts';
 import type { Deployment } from './client.ts';
 import { type ClusterTime, compareTimes } from './cluster-time.ts';
 import { type RawBatch, RawCursor } from './cursor.ts';
-import { mongoError, SERVER_CODE, serverCode } from './errors.ts';
+import { type HistoryLost, historyLost, mongoError, SERVER_CODE, serverCode } from './errors.ts';
 import { EventSink } from './event-sink.ts';
 import { ABSENT, EventView } from './events.ts';
 import type { ImageState } from './image-state.ts';
@@ -34,6 +34,8 @@ export interface MongoStreamOptions {
   readonly attribution: Attribution;
   /** Null with `setup: manual`. */
   readonly setup: AutomaticSetup | null;
+  /** Called when the server has not kept what comes next. */
+  onLost(cause: HistoryLost): void;
   /** Called when something to be remembered has changed. */
   remember(): void;
 }
@@ -92,6 +94,8 @@ export class MongoStream implements SourceStream {
   /** An event that is too large is asked for with less in it; everything else ends the stream. */
   #afterError(error: unknown): void {
     const { log, name } = this.#options.host;
+    const lost = historyLost(error);
+    if (lost !== null) this.#options.onLost(lost);
     if (serverCode(error) !== SERVER_CODE.OBJECT_TOO_LARGE) throw mongoError(error, name);
     const less = LESS[this.#detail];
     if (less === null) {
