@@ -40,6 +40,8 @@ const CONTROL_WORDS = new Set(
     ' ',
   ),
 );
+/** A text of several statements whose first only prepares; nothing may come before `set transaction` and `lock`. */
+const PREPARES = /^(?:set\s+(?!(?:session\s+characteristics|transaction)\b)|savepoint\b|release\b|reset\b)[^;]*;/i;
 /** Statements on tables that may run inside a transaction. */
 const TABLE_DDL = /^(?:create|alter|drop)\s+(?:(?:global|local|temp|temporary|unlogged)\s+)*table\b/i;
 
@@ -50,6 +52,8 @@ export function statementKind(sql: string): StatementKind {
   if (WRITE_WORDS.has(word)) return 'write';
   if (QUERY_WORDS.has(word)) return WRITES_IN_QUERY.test(text) ? 'write' : 'read';
   if (word === 'explain' && /\banalyze\b/i.test(text) && WRITES_IN_QUERY.test(text)) return 'write';
+  const preparing = PREPARES.exec(text)?.[0];
+  if (preparing !== undefined && WRITES_IN_QUERY.test(text.slice(preparing.length))) return 'write';
   if (word === '' || CONTROL_WORDS.has(word)) return 'control';
   return TABLE_DDL.test(text) && !/\bconcurrently\b/i.test(text) ? 'write' : 'other';
 }

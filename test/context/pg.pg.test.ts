@@ -206,7 +206,7 @@ describe('a transaction', () => {
       await client.query('savepoint s');
       await client.query("insert into item values ('gone')");
       await client.query('rollback to s');
-      await client.query("insert into item values ('a')");
+      await client.query("savepoint s2; insert into item values ('a')");
       await client.query('commit and chain');
       await client.query("insert into item values ('b')");
       await client.query('commit');
