@@ -8,8 +8,8 @@ const CUT_MARK = '…';
 /** Room that a member's value must have: a cut string with its mark and quotes. */
 const SMALLEST_VALUE = 8;
 const TOO_DEEP = '"[too deep]"';
-/** Names of cut values are given up to this many and this long. */
-const MAX_CUT_NAMES = 8;
+/** Names are listed up to this many and this long. */
+const MAX_NAMES = 8;
 const MAX_NAME_LENGTH = 64;
 
 export type ParsedJson = { readonly value: unknown; readonly validUtf8: boolean } | null;
@@ -119,9 +119,14 @@ export class BoundedJson {
   }
 
   #remember(name: string): void {
-    const short = name.toWellFormed().slice(0, MAX_NAME_LENGTH).toWellFormed();
-    if (this.cut.length < MAX_CUT_NAMES && !this.cut.includes(short)) this.cut.push(short);
+    const short = shortNames([name])[0]!;
+    if (this.cut.length < MAX_NAMES && !this.cut.includes(short)) this.cut.push(short);
   }
+}
+
+/** The first few names, cut short: lists of names in a record are bounded, whoever made the names up. */
+export function shortNames(names: readonly string[]): string[] {
+  return names.slice(0, MAX_NAMES).map((name) => name.slice(0, MAX_NAME_LENGTH).toWellFormed());
 }
 
 /** The longest beginning of `value` whose JSON text with the mark is at most `bytes` long. */

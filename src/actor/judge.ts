@@ -56,7 +56,7 @@ export class MessageJudge {
     if (reason !== null) return unverified(message, `claim_${reason}`);
     return {
       via: message.via,
-      rendered: signed.verified,
+      rendered: signed.verified(),
       reason: null,
       verified: true,
       unsigned: signed.unsigned,
@@ -74,5 +74,5 @@ export class MessageJudge {
 }
 
 function unverified(message: Message, reason: string | null): Judged {
-  return { via: message.via, rendered: message.said, reason, verified: false, unsigned: [], ready: null };
+  return { via: message.via, rendered: message.said(), reason, verified: false, unsigned: [], ready: null };
 }

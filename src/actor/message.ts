@@ -1,6 +1,6 @@
 import { type ParsedClaim, parseClaim } from '../context/claim.ts';
-import { parseHostileJson } from './bounded-json.ts';
-import { ACTOR_KEYS, NOBODY, type Rendered, renderContext, renderMessage, renderNamed } from './rendered.ts';
+import { parseHostileJson, shortNames } from './bounded-json.ts';
+import { ACTOR_KEY_SET, hasId, NOBODY, type Rendered, renderContext, renderMessage, renderNamed } from './rendered.ts';
 import { type ActorRules, scalarAt } from './rules.ts';
 
 /** A longer message is not read: parsing it would hold up everybody else's changes. */
@@ -11,8 +11,8 @@ export type MessageVia = 'message' | 'bemi' | 'sequin';
 /** What one message says, made once per distinct text. */
 export interface Message {
   readonly via: MessageVia;
-  /** What counts while nothing is verified. */
-  readonly said: Rendered;
+  /** What counts while nothing is verified. Made when it is asked for. */
+  said(): Rendered;
   /** What is wrong with it, or null. */
   readonly reason: string | null;
   readonly signed: SignedMessage | null;
@@ -21,7 +21,7 @@ export interface Message {
 export interface SignedMessage {
   readonly claim: ParsedClaim;
   /** What counts when the claim is verified: of the actor only what was signed. */
-  readonly verified: Rendered;
+  verified(): Rendered;
   /** Keys of the context that stand beside the claim and are not signed. */
   readonly unsigned: readonly string[];
 }
@@ -41,7 +41,7 @@ export function readMessage(via: MessageVia, bytes: Uint8Array, rules: ActorRule
 }
 
 function broken(via: MessageVia, reason: string): Message {
-  return { via, said: NOBODY, reason, signed: null };
+  return { via, said: () => NOBODY, reason, signed: null };
 }
 
 function readDialect(
@@ -52,32 +52,36 @@ function readDialect(
 ): Message {
   for (const path of rules.options.dialects[via]) {
     const id = scalarAt(value, path);
-    if (id !== null && id !== '') return { via, said: renderNamed(id, members, rules), reason: null, signed: null };
+    if (id === null || id === '') continue;
+    return { via, said: () => renderNamed(id, members, rules), reason: null, signed: null };
   }
-  return { via, said: renderContext(members), reason: members.size === 0 ? null : 'message_without_id', signed: null };
+  return {
+    via,
+    said: () => renderContext(members),
+    reason: members.size === 0 ? null : 'message_without_id',
+    signed: null,
+  };
 }
 
 function readOwn(members: Map<string, unknown>, rules: ActorRules): Message {
   const compact = members.get('claim');
+  const say = (said: ReadonlyMap<string, unknown>) => () => renderMessage(said, rules);
   if (typeof compact !== 'string') {
-    const said = renderMessage(members, rules);
-    return { via: 'message', said, reason: said.identity === '' ? 'message_without_id' : null, signed: null };
+    return { via: 'message', said: say(members), reason: hasId(members) ? null : 'message_without_id', signed: null };
   }
   members.delete('claim');
   const claim = parseClaim(compact);
-  if (claim === null) {
-    return { via: 'message', said: renderMessage(members, rules), reason: 'claim_malformed', signed: null };
-  }
+  if (claim === null) return { via: 'message', said: say(members), reason: 'claim_malformed', signed: null };
   const claimed = new Map(Object.entries(claim.payload.actor));
-  const said = renderMessage(new Map([...members, ...claimed]), rules);
-  const verified = renderMessage(new Map([...withoutActor(members), ...claimed]), rules);
-  const unsigned = [...members.keys()].filter((key) => !claimed.has(key) && verified.context.has(key));
-  return { via: 'message', said, reason: null, signed: { claim, verified, unsigned } };
+  const signed: SignedMessage = {
+    claim,
+    verified: say(new Map([...withoutActor(members), ...claimed])),
+    unsigned: shortNames([...members.keys()].filter((key) => !claimed.has(key) && !ACTOR_KEY_SET.has(key))),
+  };
+  return { via: 'message', said: say(new Map([...members, ...claimed])), reason: null, signed };
 }
 
 /** What stands beside a verified claim is context at most: an unsigned field must not look like a signed one. */
 function withoutActor(members: ReadonlyMap<string, unknown>): Map<string, unknown> {
-  const rest = new Map(members);
-  for (const key of ACTOR_KEYS) rest.delete(key);
-  return rest;
+  return new Map([...members].filter(([key]) => !ACTOR_KEY_SET.has(key)));
 }

@@ -8,9 +8,9 @@ const MAX_ACTOR_BYTES = 8 * MAX_FIELD_BYTES;
 /** All of a record's `context`. */
 export const MAX_CONTEXT_BYTES = 64 * 1024;
 
+const ACTOR_KEYS = ['id', 'type', 'name', 'session', 'client', 'app', 'on_behalf_of'] as const;
 /** Keys of a message that describe the actor; every other key belongs to the context. */
-export const ACTOR_KEYS = ['id', 'type', 'name', 'session', 'client', 'app', 'on_behalf_of'] as const;
-const ACTOR_KEY_SET: ReadonlySet<string> = new Set(ACTOR_KEYS);
+export const ACTOR_KEY_SET: ReadonlySet<string> = new Set(ACTOR_KEYS);
 
 /** An actor and a context as finished JSON text. */
 export interface Rendered {
@@ -23,6 +23,12 @@ export interface Rendered {
 }
 
 export const NOBODY: Rendered = { identity: '', context: new Map(), cut: [] };
+
+/** True when a message names somebody. */
+export function hasId(members: ReadonlyMap<string, unknown>): boolean {
+  const id = scalarText(members.get('id'));
+  return id !== null && id !== '';
+}
 
 /** An actor and context from the members of a message; without an id everything is context. */
 export function renderMessage(members: ReadonlyMap<string, unknown>, rules: ActorRules): Rendered {

@@ -78,6 +78,16 @@ describe('a signed claim', () => {
     });
   });
 
+  test('many keys beside it are not all listed', () => {
+    const { begin, say, change } = stageWith({ claims: { keys } });
+    begin('7', COMMIT);
+    const beside = Object.fromEntries(Array.from({ length: 5000 }, (_, i) => [`${'k'.repeat(100)}${i}`, 1]));
+    say('message', { claim: signed({ id: 'alice' }), ...beside });
+    const unsigned = change().actor['unsigned'] as string[];
+    expect(unsigned).toHaveLength(8);
+    expect(unsigned[0]).toBe('k'.repeat(64));
+  });
+
   test('that is not verified still says what it says, and the rest beside it', () => {
     const { begin, say, change } = stageWith({ claims: { keys: [] } });
     begin('7', COMMIT);
