@@ -203,8 +203,8 @@ class Verification {
     else if (event.kind === 'disorder') this.#continuity.disorder(event);
     else if (event.kind === 'head') this.#claims.head(event);
     else if (event.kind === 'prune') this.#claims.prune(event);
-    else if (event.kind === 'capture' || event.kind === 'gap') this.#continuity.event(event);
-    else this.#claims.key(event);
+    else if ('vkey' in event) this.#claims.key(event);
+    else this.#continuity.event(event);
   }
 
   /** Records behind the head: of a ledger that is being written, or of nobody known. */
