@@ -4,10 +4,15 @@ import { VERSION } from '../version.ts';
 import { demoCommand } from './commands/demo.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { initCommand } from './commands/init.ts';
+import { keysCommand } from './commands/keys.ts';
+import { proveCommand } from './commands/prove.ts';
+import { recoverCommand } from './commands/recover.ts';
+import { replayCommand } from './commands/replay.ts';
 import { runCommand } from './commands/run.ts';
 import { setupCommand } from './commands/setup.ts';
 import { statusCommand } from './commands/status.ts';
 import { tailCommand } from './commands/tail.ts';
+import { verifyCommand } from './commands/verify.ts';
 import { reportFailure } from './report.ts';
 
 /** The whole command line. Exit codes: 0 fine, 1 a finding, 2 wrong usage or configuration, 3 runtime failure. */
@@ -28,7 +33,8 @@ Examples:
   changetrail init > changetrail.yaml     a configuration to start from
   changetrail doctor                      is the source ready, and what would have to change
   changetrail run                         capture until Ctrl-C
-  changetrail tail -f                     read along`,
+  changetrail tail -f                     read along
+  changetrail verify ./changetrail-data   has anything been changed since`,
     );
   const commands = [
     initCommand(),
@@ -37,6 +43,11 @@ Examples:
     runCommand(),
     tailCommand(),
     statusCommand(),
+    replayCommand(),
+    verifyCommand(),
+    proveCommand(),
+    keysCommand(),
+    recoverCommand(),
     demoCommand(),
   ];
   for (const command of commands) program.addCommand(command);

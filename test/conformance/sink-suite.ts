@@ -49,7 +49,9 @@ const BACKLOG = process.env['CHANGETRAIL_SLOW'] === '1' ? 500_000 : 20_000;
 /** Runs the suite against one sink. */
 export function sinkConformance(subject: SinkCase): void {
   const left = subject.heavy === true && !ALL;
-  describe.skipIf(left)(`sink ${subject.name}${left ? ' (only with CHANGETRAIL_SINKS=all)' : ''}`, () => {
+  const name = `sink ${subject.name}${left ? ' (only with CHANGETRAIL_SINKS=all)' : ''}`;
+  const timeout = subject.heavy === true ? 600_000 : 120_000;
+  describe.skipIf(left)(name, { timeout }, () => {
     let receiver: SinkReceiver;
     beforeAll(async () => {
       receiver = await subject.start();
@@ -92,7 +94,7 @@ function deliversEverything({ subject, receiver }: Suite): void {
     expect(await trial.complete()).toHaveLength(100);
   });
 
-  test('drains a backlog', { timeout: 600_000 }, async () => {
+  test('drains a backlog', async () => {
     await using trial = await startTrial(receiver());
     await trial.fill(subject.backlog ?? BACKLOG);
     await trial.deliver(receiver().sink(receiver().port)).drain();
@@ -187,7 +189,7 @@ function standsFaults({ subject, receiver }: Suite): void {
 }
 
 function survivesCrashes({ subject, receiver }: Suite): void {
-  test('sends again after a crash what was not known to be there', { timeout: 120_000 }, async () => {
+  test('sends again after a crash what was not known to be there', async () => {
     await using trial = await startTrial(receiver());
     await trial.fill(300);
     await trial.deliver(receiver().sink(receiver().port)).drain();
@@ -200,7 +202,7 @@ function survivesCrashes({ subject, receiver }: Suite): void {
     if (subject.duplicates === 'dropped') expect(ids).toHaveLength(400);
   });
 
-  test('stopped in the middle, goes on behind its cursor', { timeout: 120_000 }, async () => {
+  test('stopped in the middle, goes on behind its cursor', async () => {
     await using trial = await startTrial(receiver());
     await trial.fill(2000);
     for (let round = 1; round <= 4; round++) {
@@ -214,7 +216,7 @@ function survivesCrashes({ subject, receiver }: Suite): void {
     if (subject.duplicates === 'dropped') expect(ids).toHaveLength(2000);
   });
 
-  test('goes on when the receiver restarts in the middle', { timeout: 300_000 }, async ({ skip }) => {
+  test('goes on when the receiver restarts in the middle', async ({ skip }) => {
     const { restart } = receiver();
     if (restart === undefined) return skip('this receiver cannot be restarted with its data');
     await using trial = await startTrial(receiver());
@@ -300,7 +302,7 @@ async function startTrial(receiver: SinkReceiver): Promise<Trial> {
       const have = new Set((await arrived()).map(whole));
       return wanted.filter((id) => !have.has(id)).length;
     };
-    await until(async () => (await missing()) === 0, { what: 'all ids at the receiver', timeoutMs: 60_000 });
+    await until(async () => (await missing()) === 0, { what: 'all ids at the receiver', timeoutMs: 100_000 });
     const ids = await arrived();
     const known = new Set(wanted);
     expect(ids.filter((id) => !known.has(whole(id)))).toEqual([]);

@@ -109,7 +109,7 @@ async function startOpenSearch(): Promise<SinkReceiver> {
   await install(server.port);
   return {
     port: server.port,
-    sink: (port) => sinkTo(port),
+    sink: (port) => sinkTo(port, { timeout_ms: 10_000 }),
     ids: async () => (await documentsOf(server.port)).map(({ _id }) => _id),
     restart: (whileDown) => server.restart(whileDown),
     // A date that is none.
@@ -127,48 +127,52 @@ sinkConformance({
   start: startOpenSearch,
 });
 
-describe.skipIf(process.env['CHANGETRAIL_SINKS'] !== 'all')('OpenSearch (only with CHANGETRAIL_SINKS=all)', () => {
-  let server: Receiver;
-  beforeAll(async () => {
-    server = await Receiver.start('opensearch', {
-      args: ['indexing_pressure.memory.limit=40kb', 'http.max_content_length=1mb'],
-    });
-  }, 600_000);
-  afterAll(() => server?.[Symbol.asyncDispose]());
+describe.skipIf(process.env['CHANGETRAIL_SINKS'] !== 'all')(
+  'OpenSearch (only with CHANGETRAIL_SINKS=all)',
+  { timeout: 600_000 },
+  () => {
+    let server: Receiver;
+    beforeAll(async () => {
+      server = await Receiver.start('opensearch', {
+        args: ['indexing_pressure.memory.limit=40kb', 'http.max_content_length=1mb'],
+      });
+    }, 600_000);
+    afterAll(() => server?.[Symbol.asyncDispose]());
 
-  test('takes every kind of record, in ECS and as it stands', async () => {
-    for (const format of ['ecs', 'native'] as const) {
-      const stream = `records-${format}`;
-      const [, template] = setupRequests(
-        { distribution: 'opensearch', version: '2.19.6' },
-        { dataStream: stream, format, retentionDays: 30 },
-      );
-      expect((await call(server.port, 'PUT', template!.path, template!.body)).status).toBe(200);
-      const sink = sinkTo(server.port, { data_stream: stream, format });
-      for (const line of sampleLines()) {
-        const answer = await sink.deliver(batchOf([line]), AbortSignal.timeout(20_000));
-        expect(answer, line).toEqual({ outcome: 'accepted' });
+    test('takes every kind of record, in ECS and as it stands', async () => {
+      for (const format of ['ecs', 'native'] as const) {
+        const stream = `records-${format}`;
+        const [, template] = setupRequests(
+          { distribution: 'opensearch', version: '2.19.6' },
+          { dataStream: stream, format, retentionDays: 30 },
+        );
+        expect((await call(server.port, 'PUT', template!.path, template!.body)).status).toBe(200);
+        const sink = sinkTo(server.port, { data_stream: stream, format, timeout_ms: 30_000 });
+        for (const line of sampleLines()) {
+          const answer = await sink.deliver(batchOf([line]), AbortSignal.timeout(60_000));
+          expect(answer, line).toEqual({ outcome: 'accepted' });
+        }
+        await sink.close();
       }
-      await sink.close();
-    }
-  });
+    });
 
-  test('under load takes all in the end: 429, 413 and a read-only index', async () => {
-    await install(server.port);
-    await using trial = await runTrial();
-    await trial.fill(2000);
-    const delivery = trial.deliver(sinkTo(server.port));
-    await trial.until(() => delivery.status().cursor > 0, 'first documents');
-    await call(server.port, 'PUT', `/${STREAM}/_settings`, { 'index.blocks.write': true });
-    await trial.fill(100);
-    await trial.until(() => delivery.status().lastError?.startsWith('403') === true, 'the block to be seen');
-    await call(server.port, 'PUT', `/${STREAM}/_settings`, { 'index.blocks.write': false });
-    await delivery.drain();
-    const ids = (await documentsOf(server.port)).map(({ _id }) => _id);
-    expect(new Set(ids)).toEqual(new Set(trial.ids));
-    expect(delivery.status().deadLetters).toBe(0);
-  }, 300_000);
-});
+    test('under load takes all in the end: 429, 413 and a read-only index', async () => {
+      await install(server.port);
+      await using trial = await runTrial();
+      await trial.fill(2000);
+      const delivery = trial.deliver(sinkTo(server.port, { timeout_ms: 30_000 }));
+      await trial.until(() => delivery.status().cursor > 0, 'first documents');
+      await call(server.port, 'PUT', `/${STREAM}/_settings`, { 'index.blocks.write': true });
+      await trial.fill(100);
+      await trial.until(() => delivery.status().lastError?.startsWith('403') === true, 'the block to be seen');
+      await call(server.port, 'PUT', `/${STREAM}/_settings`, { 'index.blocks.write': false });
+      await delivery.drain();
+      const ids = (await documentsOf(server.port)).map(({ _id }) => _id);
+      expect(new Set(ids)).toEqual(new Set(trial.ids));
+      expect(delivery.status().deadLetters).toBe(0);
+    });
+  },
+);
 
 describe('classifyBulk', () => {
   const answer = (...statuses: number[]) => ({

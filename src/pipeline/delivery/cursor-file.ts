@@ -43,13 +43,19 @@ const WRITE_MS = 1000;
  * and the truth is sent again after a crash, and dropped by its id where the receiver can.
  */
 export class CursorFile {
-  readonly #path: string;
+  readonly #path: string | null;
   readonly #status: () => SinkStatus;
   #cursor: LedgerCursor;
   #timer: NodeJS.Timeout | null = null;
   #onError: (error: AuditError) => void;
 
-  constructor(path: string, cursor: LedgerCursor, status: () => SinkStatus, onError: (error: AuditError) => void) {
+  /** Without a path nothing is written. */
+  constructor(
+    path: string | null,
+    cursor: LedgerCursor,
+    status: () => SinkStatus,
+    onError: (error: AuditError) => void,
+  ) {
     this.#path = path;
     this.#cursor = cursor;
     this.#status = status;
@@ -81,6 +87,7 @@ export class CursorFile {
   flush(): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
+    if (this.#path === null) return;
     const content = { ...this.#cursor, at: new Date().toISOString(), status: this.#status() };
     replaceFile(this.#path, `${JSON.stringify(content)}\n`);
   }

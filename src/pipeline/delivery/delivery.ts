@@ -18,8 +18,10 @@ export interface DeliveryPlan {
   readonly name: string;
   readonly sink: Sink;
   readonly reader: LedgerReader;
-  /** The sink's cursor file, `cursors/<name>.json`; written by this delivery alone. */
-  readonly cursorPath: string;
+  /** The sink's cursor file, `cursors/<name>.json`, written by this delivery alone; null with `range`. */
+  readonly cursorPath: string | null;
+  /** Deliver these records and end, instead of all from the cursor on: `to` is one past the last index. */
+  readonly range?: { readonly from: LedgerCursor; readonly to: number };
   /** Where refused records are kept: `dead-letters/<name>.ndjson`. */
   readonly deadLetterPath: string;
   readonly options: DeliveryOptions;
@@ -85,7 +87,7 @@ class LedgerDelivery {
   constructor(plan: DeliveryPlan) {
     this.#plan = plan;
     const { options, metrics, sink } = plan;
-    const start = readCursor(plan.cursorPath) ?? { index: options.start === 'now' ? plan.reader.end : 0 };
+    const start = plan.range?.from ?? startCursor(plan);
     this.#cursor = new CursorFile(
       plan.cursorPath,
       start,
@@ -120,10 +122,7 @@ class LedgerDelivery {
     if (signal.aborted) abort();
     metrics.state = 'running';
     try {
-      let cursor = await this.#deliverFrom(this.#cursor.cursor, { follow: true, signal: this.#following.signal });
-      if (this.#drainTo !== null) {
-        cursor = await this.#deliverFrom(cursor, { to: this.#drainTo, signal: this.#stop.signal });
-      }
+      await this.#read();
       await this.#landAll();
       if (this.#failure !== null) throw this.#failure;
       metrics.state = 'stopped';
@@ -154,6 +153,16 @@ class LedgerDelivery {
       lagRecords: Math.max(0, reader.end - cursor),
       lagMs: oldestAge(this.#flights),
     };
+  }
+
+  async #read(): Promise<void> {
+    const { range } = this.#plan;
+    if (range !== undefined) {
+      await this.#deliverFrom(range.from, { to: range.to, signal: this.#stop.signal });
+      return;
+    }
+    const cursor = await this.#deliverFrom(this.#cursor.cursor, { follow: true, signal: this.#following.signal });
+    if (this.#drainTo !== null) await this.#deliverFrom(cursor, { to: this.#drainTo, signal: this.#stop.signal });
   }
 
   /** Sends what is read from `from` on until the reading ends; the cursor behind what was read. */
@@ -246,6 +255,11 @@ class LedgerDelivery {
     this.#stop.abort();
     this.#landed?.();
   }
+}
+
+function startCursor({ cursorPath, options, reader }: DeliveryPlan): LedgerCursor {
+  const cursor = cursorPath === null ? null : readCursor(cursorPath);
+  return cursor ?? { index: options.start === 'now' ? reader.end : reader.start };
 }
 
 function boundsOf({ options, sink: { limits } }: DeliveryPlan): BatchBounds {
