@@ -27,7 +27,11 @@ const RULES: readonly Rule[] = [
   { folder: 'src/record', only: ['src/errors'] },
   { folder: 'src/context', only: [] },
   { folder: 'src/actor', only: ['src/core', 'src/record', 'src/errors', 'src/context'] },
-  { folder: 'src/sinks', never: ['connectors', 'src/cli', 'src/ledger', 'src/demo'] },
+  {
+    folder: 'src/sinks',
+    never: ['connectors', 'src/cli', 'src/ledger', 'src/demo'],
+    except: { 'src/sinks/file.ts': 'durable file work is done in one place only' },
+  },
   { folder: 'src/ledger', never: ['connectors', 'src/sinks', 'src/cli', 'src/demo', 'src/pipeline'] },
   { folder: 'src/pipeline', never: ['connectors', 'src/cli', 'src/demo'] },
   { folder: 'src/config', never: ['connectors', 'src/cli', 'src/demo', 'src/pipeline/run.ts'] },
@@ -53,7 +57,7 @@ const within = (path: string, folder: string) => path === folder || path.startsW
 
 const breaches: string[] = [];
 for (const file of [...sourceFiles('src'), ...sourceFiles('connectors')]) {
-  const rule = RULES.find((candidate) => within(file, candidate.folder));
+  const rule = RULES.find((candidate) => within(file, candidate.folder) && candidate.except?.[file] === undefined);
   for (const target of importsOf(file)) {
     if (rule !== undefined && !within(target, rule.folder)) {
       const allowed = rule.only === undefined || rule.only.some((folder) => within(target, folder));
