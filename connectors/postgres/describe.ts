@@ -11,13 +11,15 @@ interface ColumnRow {
   readonly generated: string;
   /** Place in the primary key, rising, or null. */
   readonly key: number | null;
+  /** Of the table. */
+  readonly partitioned: boolean;
 }
 
 const COLUMNS_SQL = `
 select a.attrelid::int8::text as relid, a.attnum::int4 as number, a.attname as name, a.atttypid::int8::text as type_oid,
   a.atttypmod as modifier, a.attgenerated::text as generated,
-  array_position((i.indkey::int2[])[0:i.indnkeyatts - 1], a.attnum) as key
-from pg_catalog.pg_attribute a
+  array_position((i.indkey::int2[])[0:i.indnkeyatts - 1], a.attnum) as key, c.relkind = 'p' as partitioned
+from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid
 left join pg_catalog.pg_index i on i.indrelid = a.attrelid and i.indisprimary
 where a.attrelid = any($1::oid[]) and a.attnum > 0 and not a.attisdropped
 order by a.attrelid, a.attnum`;
@@ -48,6 +50,7 @@ export async function describeRelation(
     typeNames: names.map((row) => (row.name === null || row.name === '???' ? 'unknown' : row.name)),
     numbers: message.columns.map((column) => byName.get(column.name) ?? null),
     primaryKey: keyOf(columns),
+    partitioned: columns[0]?.partitioned ?? false,
     notCaptured: columns
       .filter((column) => column.generated !== '' && !seen.has(column.name))
       .map((column) => column.name),

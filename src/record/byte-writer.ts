@@ -134,7 +134,7 @@ export class ByteWriter {
 
 /** The bytes as valid UTF-8: themselves, or a copy with U+FFFD for each broken sequence. */
 export function toValidUtf8(bytes: Uint8Array): Uint8Array {
-  return isUtf8(bytes) ? bytes : Buffer.from(new TextDecoder().decode(bytes), 'utf8');
+  return isUtf8(bytes) ? bytes : Buffer.from(new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes), 'utf8');
 }
 
 /** A constant piece of JSON as bytes, made once. */

@@ -214,9 +214,8 @@ export class PgoutputDecoder {
     } else if (kind === UPDATE) {
       this.#update(b, relation);
     } else {
-      const full = b[5] === OLD_FULL;
       this.#read(this.#old, b, 6, relation);
-      this.#writer.delete(context, relation, full ? 'full' : 'key', this.#old);
+      this.#writer.delete(context, relation, oldRow(b[5]!, relation, this.#old), this.#old);
     }
     this.#counted(relation);
   }
@@ -232,8 +231,8 @@ export class PgoutputDecoder {
     let old: OldRow = 'none';
     const tag = b[at];
     if (tag === OLD_FULL || tag === OLD_KEY) {
-      old = tag === OLD_FULL ? 'full' : 'key';
       at = this.#read(this.#old, b, at + 1, relation);
+      old = oldRow(tag, relation, this.#old);
     }
     this.#read(this.#row, b, at + 1, relation);
     this.#writer.update(this.#context, relation, old, this.#old, this.#row);
@@ -291,6 +290,12 @@ export class PgoutputDecoder {
     }
     return relation;
   }
+}
+
+/** Of a partition that sends its key only, all other columns are null: then nothing is claimed of them. */
+function oldRow(tag: number, relation: Relation, old: Tuple): OldRow {
+  if (tag !== OLD_FULL) return 'key';
+  return relation.doubtfulOld && old.onlyHas(relation.keyColumns) ? 'key' : 'full';
 }
 
 const NO_FRAGMENTS: TransactionFragments = { head: new Uint8Array(0), source: new Uint8Array(0) };

@@ -71,6 +71,8 @@ export interface RelationDetails {
   readonly numbers: readonly (number | null)[];
   /** Names of the primary key's columns, in its order; empty without one. */
   readonly primaryKey: readonly string[];
+  /** It stands for its partitions, each of which has a replica identity of its own. */
+  readonly partitioned: boolean;
   /** Columns of the table that the publication leaves out (generated ones, column lists). */
   readonly notCaptured: readonly string[];
 }
@@ -98,6 +100,11 @@ export interface Relation {
     readonly action: Uint8Array;
     readonly details: Uint8Array;
   };
+  /**
+   * The server says that old rows are whole, because the partitioned table has REPLICA IDENTITY FULL; but they are only as
+   * whole as the replica identity of their partition.
+   */
+  readonly doubtfulOld: boolean;
   /** `"before":"replica_identity_default"`, for records without an old row. */
   readonly noBefore: Uint8Array;
   /** Reason as text, and `,"missing":{"before":"…"}` finished. */
@@ -117,7 +124,8 @@ export function compileRelation(
   const object = { schema: message.schema, table: message.table };
   const names = message.columns.map((column) => fragment(JSON.stringify(column.name)));
   const keys = message.columns.map((column) => fragment(`${JSON.stringify(column.name)}:`));
-  const reason = `replica_identity_${message.identity}`;
+  const doubtfulOld = details.partitioned && message.identity === 'full';
+  const reason = `replica_identity_${doubtfulOld ? 'of_partition' : message.identity}`;
   return {
     oid: message.oid,
     schema: message.schema,
@@ -139,6 +147,7 @@ export function compileRelation(
       action: actionFragment('truncate', object),
       details: fragment(`,"details":{"cascade":${cascade},"restart_identity":${restartIdentity}}`),
     }),
+    doubtfulOld,
     noBefore: fragment(`"before":"${reason}"`),
     missingBefore: fragment(`,"missing":{"before":"${reason}"}`),
     rowRule,

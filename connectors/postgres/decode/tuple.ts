@@ -81,7 +81,7 @@ export class Tuple {
     return p;
   }
 
-  /** Takes unchanged cells from a full old row. Both rows must lie in the same bytes. */
+  /** Takes unchanged cells from a full old row of the same message. */
   fillFrom(old: Tuple): void {
     for (let i = 0; i < this.width; i++) this.#fill(old, i);
   }
@@ -95,8 +95,17 @@ export class Tuple {
     if (this.length[i] !== UNCHANGED_CELL || old.length[i] === UNCHANGED_CELL) return;
     this.start[i] = old.start[i]!;
     this.length[i] = old.length[i]!;
+    if (old.invalid.includes(i)) this.#takeRepaired(old, i);
     this.total += Math.max(0, old.length[i]!);
     this.unchanged--;
+  }
+
+  /** A repaired cell lies behind the message's bytes, where this row has its own repaired cells. */
+  #takeRepaired(old: Tuple, i: number): void {
+    const value = old.bytes.subarray(old.start[i]!, old.start[i]! + old.length[i]!);
+    this.start[i] = this.bytes.length;
+    this.bytes = Buffer.concat([this.bytes, value]);
+    this.invalid.push(i);
   }
 
   /** Replaces text that is not UTF-8 (a SQL_ASCII database holds any bytes) and notes which cells. */
@@ -128,6 +137,12 @@ export class Tuple {
     const otherFrom = other.start[i]!;
     if (length > 64) return a.compare(b, otherFrom, otherFrom + length, from, from + length) === 0;
     for (let n = 0; n < length; n++) if (a[from + n] !== b[otherFrom + n]) return false;
+    return true;
+  }
+
+  /** True when all cells but those of the given columns are null. */
+  onlyHas(columns: Int32Array): boolean {
+    for (let i = 0; i < this.width; i++) if (this.length[i] !== NULL_CELL && !columns.includes(i)) return false;
     return true;
   }
 
