@@ -2,10 +2,11 @@ import { createSecretKey } from 'node:crypto';
 import pg from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
 import Cursor from 'pg-cursor';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { parseClaim } from '../../src/context/claim.ts';
 import { createSigner, withActor } from '../../src/context/index.ts';
 import { attachActor } from '../../src/context/pg.ts';
+import { postgresMajors } from '../support/provide.ts';
 import { type AuditedDatabase, auditedDatabase, messagesOf, whoDidWhat } from './support/wal.ts';
 
 const SCHEMA = `create table item (name text primary key, n int default 0);
@@ -15,23 +16,16 @@ const SCHEMA = `create table item (name text primary key, n int default 0);
 let database: AuditedDatabase;
 let pool: pg.Pool;
 
-beforeEach(async () => {
-  database = await auditedDatabase(SCHEMA);
-  pool = attachActor(new pg.Pool({ connectionString: database.url, max: 1 }));
-});
-
-async function finish(): Promise<void> {
-  await pool.end();
-  await database[Symbol.asyncDispose]();
-}
-
-/** Each test has a database of its own. */
+/** Each test has a database of its own, on the oldest and the newest server. */
 function it(name: string, run: () => Promise<void>): void {
-  test(name, async () => {
+  test.each(postgresMajors())(`${name} (PostgreSQL %i)`, async (major) => {
+    database = await auditedDatabase(SCHEMA, major);
+    pool = attachActor(new pg.Pool({ connectionString: database.url, max: 1 }));
     try {
       await run();
     } finally {
-      await finish();
+      await pool.end();
+      await database[Symbol.asyncDispose]();
     }
   });
 }

@@ -1,11 +1,11 @@
 import pg from 'pg';
 import { describe, expect, test } from 'vitest';
 import { REMOVE_SET_ACTOR_SQL, SET_ACTOR_SQL } from '../../src/context/sql.ts';
-import { providePostgres } from '../support/provide.ts';
+import { type PostgresMajor, postgresMajors, providePostgres } from '../support/provide.ts';
 import { type AuditedDatabase, auditedDatabase, messagesOf, whoDidWhat } from './support/wal.ts';
 
-async function installed(): Promise<AuditedDatabase> {
-  const database = await auditedDatabase('create table item (name text)');
+async function installed(major: PostgresMajor): Promise<AuditedDatabase> {
+  const database = await auditedDatabase('create table item (name text)', major);
   // Twice: installing again changes nothing.
   for (const sql of [...SET_ACTOR_SQL, ...SET_ACTOR_SQL]) await database.query(sql);
   return database;
@@ -15,9 +15,9 @@ async function installed(): Promise<AuditedDatabase> {
 const inOne = (database: AuditedDatabase, ...statements: string[]) =>
   database.query(`begin; ${statements.join('; ')}; commit`);
 
-describe('changetrail.set_actor', () => {
+describe.each(postgresMajors())('changetrail.set_actor on PostgreSQL %i', (major) => {
   test('says who acts from here on in the transaction, and in no other', async () => {
-    await using database = await installed();
+    await using database = await installed(major);
     await inOne(
       database,
       "select changetrail.set_actor('alice')",
@@ -46,7 +46,7 @@ describe('changetrail.set_actor', () => {
   });
 
   test('needs no right but to call it, and does nothing where nothing can be written', async () => {
-    await using database = await installed();
+    await using database = await installed(major);
     const role = `r_${Math.random().toString(36).slice(2)}`;
     await database.query(`create role ${role}; grant insert on item to ${role}`);
     await inOne(
@@ -61,7 +61,7 @@ describe('changetrail.set_actor', () => {
   });
 
   test('refuses what is no object', async () => {
-    await using database = await installed();
+    await using database = await installed(major);
     for (const wrong of ['"alice"', '[]', 'null']) {
       await expect(database.query('select changetrail.set_actor($1::jsonb)', [wrong])).rejects.toMatchObject({
         code: '22023',
@@ -70,7 +70,7 @@ describe('changetrail.set_actor', () => {
   });
 
   test('cuts to 64 KiB with a mark, keeping the actor', async () => {
-    await using database = await installed();
+    await using database = await installed(major);
     const many = Object.fromEntries(Array.from({ length: 3000 }, (_, n) => [`key${n}`, '日本'.repeat(20)]));
     const actors = [
       { id: 'alice', type: 'user', reason: '日'.repeat(100_000), list: ['x'.repeat(70_000)], kept: 1 },
@@ -95,7 +95,7 @@ describe('changetrail.set_actor', () => {
   });
 
   test('speaks UTF-8 in a database that does not', async () => {
-    const server = await providePostgres({ major: 18 });
+    const server = await providePostgres({ major });
     const name = `latin_${Math.random().toString(36).slice(2)}`;
     await server.query(`create database ${name} encoding 'LATIN1' template template0 lc_collate 'C' lc_ctype 'C'`);
     const client = new pg.Client({ connectionString: server.url(name) });
@@ -120,7 +120,7 @@ describe('changetrail.set_actor', () => {
   });
 
   test('is taken away without trace, but not what others put beside it', async () => {
-    await using database = await installed();
+    await using database = await installed(major);
     await database.query('create table changetrail.other ()');
     for (const sql of REMOVE_SET_ACTOR_SQL) await database.query(sql);
     expect((await database.query("select to_regnamespace('changetrail') is null as gone")).rows).toEqual([

@@ -1,4 +1,4 @@
-import { providePostgres, type TestDatabase } from '../../support/provide.ts';
+import { type PostgresMajor, providePostgres, type TestDatabase } from '../../support/provide.ts';
 
 /** A message or a change of a committed transaction, in the order of the log. */
 export interface Entry {
@@ -21,8 +21,8 @@ export interface AuditedDatabase extends AsyncDisposable {
 }
 
 /** A new database with `schema` run in it, and a logical slot made afterwards. */
-export async function auditedDatabase(schema: string): Promise<AuditedDatabase> {
-  const server = await providePostgres({ major: 18 });
+export async function auditedDatabase(schema: string, major: PostgresMajor = 18): Promise<AuditedDatabase> {
+  const server = await providePostgres({ major });
   const database = await server.createDatabase();
   await database.query(schema);
   await database.query('create publication everything for all tables');
