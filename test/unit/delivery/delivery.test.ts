@@ -1,0 +1,220 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
+import type { Delivery } from '../../../src/core/sink.ts';
+import { readCursor } from '../../../src/pipeline/delivery/cursor-file.ts';
+import { ScriptedSink } from '../../support/scripted-sink.ts';
+import { sampleRecord } from '../../support/sink-ledger.ts';
+import { runTrial } from '../../support/sink-trial.ts';
+
+const ACCEPTED: Delivery = { outcome: 'accepted' };
+
+describe('batches', () => {
+  test('hold as many records and bytes as the receiver takes and the options say', async () => {
+    await using trial = await runTrial();
+    await trial.fill(250);
+    const sink = new ScriptedSink(() => ACCEPTED);
+    await trial.deliver(sink).drain();
+    expect(sink.calls.map((ids) => ids.length)).toEqual([100, 100, 50]);
+    const small = new ScriptedSink(() => ACCEPTED, { maxBatchBytes: 2000 });
+    await trial.deliver(small, {}, 'small').drain();
+    expect(small.calls.length).toBeGreaterThan(60);
+    const chosen = new ScriptedSink(() => ACCEPTED);
+    await trial.deliver(chosen, { batch_records: 7 }, 'chosen').drain();
+    expect(Math.max(...chosen.calls.map((ids) => ids.length))).toBe(7);
+    expect(chosen.taken).toEqual(trial.ids);
+  });
+
+  test('wait for more records as long as told, and no longer at a drain', async () => {
+    await using trial = await runTrial();
+    await trial.fill(1);
+    const sink = new ScriptedSink(() => ACCEPTED, { maxAgeMs: 600_000 });
+    const delivery = trial.deliver(sink);
+    await sleep(50);
+    await trial.fill(1);
+    await sleep(50);
+    expect(sink.calls).toEqual([]);
+    await delivery.drain();
+    expect(sink.calls).toEqual([trial.ids]);
+  });
+});
+
+describe('answers', () => {
+  test('a named time is waited for', async () => {
+    await using trial = await runTrial();
+    await trial.fill(1);
+    const times: number[] = [];
+    const sink = new ScriptedSink((_ids, call) => {
+      times.push(performance.now());
+      return call === 0 ? { outcome: 'throttled', afterMs: 300 } : ACCEPTED;
+    });
+    await trial.deliver(sink).drain();
+    expect(times[1]! - times[0]!).toBeGreaterThanOrEqual(295);
+  });
+
+  test('of a partial failure only what can be taken is sent again, in order', async () => {
+    await using trial = await runTrial();
+    await trial.fill(10);
+    const sink = new ScriptedSink((_ids, call) =>
+      call > 0
+        ? ACCEPTED
+        : {
+            outcome: 'partial',
+            failed: [
+              { at: 7, retry: true, reason: 'busy' },
+              { at: 2, retry: true, reason: 'busy' },
+              { at: 5, retry: false, reason: 'bad' },
+            ],
+          },
+    );
+    await trial.deliver(sink).drain();
+    expect(sink.calls[1]).toEqual([trial.ids[2], trial.ids[7]]);
+    expect(trial.metrics).toMatchObject({ deadLetters: 1, retries: 1 });
+    const letters = readFileSync(trial.ledger.deadLetterPath('sink'), 'utf8').trimEnd().split('\n');
+    expect(letters.map((line) => JSON.parse(line))).toMatchObject([
+      { index: 5, reason: 'bad', record: { id: trial.ids[5] } },
+    ]);
+  });
+
+  test('a batch refused as a whole is halved until the bad records are alone', async () => {
+    await using trial = await runTrial();
+    await trial.fill(64);
+    const bad = new Set([trial.ids[13], trial.ids[14], trial.ids[50]]);
+    const sink = new ScriptedSink((ids) =>
+      ids.some((id) => bad.has(id)) ? { outcome: 'rejected', reason: 'http_400' } : ACCEPTED,
+    );
+    await trial.deliver(sink).drain();
+    const good = trial.ids.filter((id) => !bad.has(id));
+    expect(sink.taken.filter((id) => id.startsWith(trial.prefix))).toEqual(good);
+    expect(trial.metrics.deadLetters).toBe(3);
+  });
+
+  test('a batch that is too large is halved, a single record made smaller', async () => {
+    await using trial = await runTrial();
+    await trial.write(Array.from({ length: 8 }, (_, i) => sampleRecord(i, trial.prefix)));
+    await trial.write([{ ...sampleRecord(8, trial.prefix), after: { bio: 'x'.repeat(100_000) } }]);
+    const sizes: number[] = [];
+    const sink = new ScriptedSink((ids) => {
+      sizes.push(ids.length);
+      return ids.length > 2 ? { outcome: 'too_large' } : ACCEPTED;
+    });
+    await trial.deliver(sink).drain();
+    expect(sink.taken).toEqual(trial.ids);
+
+    let largest = Number.POSITIVE_INFINITY;
+    const strict = new ScriptedSink(() => ACCEPTED);
+    const deliver = strict.deliver.bind(strict);
+    strict.deliver = async (batch, signal) => {
+      if (batch.bytes.length > 5000) return { outcome: 'too_large' };
+      largest = batch.bytes.length;
+      return deliver(batch, signal);
+    };
+    await trial.deliver(strict, {}, 'strict').drain();
+    expect(strict.taken).toEqual(trial.ids);
+    expect(largest).toBeLessThanOrEqual(5000);
+    expect(trial.metrics.deadLetters).toBe(0);
+  });
+
+  test('a receiver that is gone for good ends the delivery, its cursor stays', async () => {
+    await using trial = await runTrial();
+    await trial.fill(150);
+    const sink = new ScriptedSink((_ids, call) => (call === 0 ? ACCEPTED : { outcome: 'closed', reason: 'gone' }));
+    await expect(trial.deliver(sink).done).rejects.toMatchObject({ code: 'AUD_SINK_CLOSED' });
+    expect(readCursor(trial.ledger.cursorPath('sink'))?.index).toBe(100);
+    expect(sink.closed).toBe(1);
+  });
+
+  test('a defect of the sink stops it, and its cursor stays', async () => {
+    await using trial = await runTrial();
+    await trial.fill(5);
+    const sink = new ScriptedSink(() => {
+      throw new TypeError('undefined is not a function');
+    });
+    await expect(trial.deliver(sink).done).rejects.toMatchObject({ code: 'AUD_SINK_FAILED' });
+    expect(readCursor(trial.ledger.cursorPath('sink'))?.index).toBe(0);
+    expect(trial.metrics.state).toBe('failed');
+  });
+});
+
+describe('the cursor', () => {
+  test('passes only what arrived with everything before it', async () => {
+    await using trial = await runTrial();
+    await trial.fill(400);
+    const first = Promise.withResolvers<Delivery>();
+    const sink = new ScriptedSink((_ids, call) => (call === 0 ? first.promise : ACCEPTED), { maxInFlight: 4 });
+    const delivery = trial.deliver(sink);
+    await trial.until(() => sink.taken.length === 300, 'the later batches');
+    expect(delivery.status()).toMatchObject({ cursor: 0, lagRecords: 400 });
+    expect(delivery.status().lagMs).toBeGreaterThan(0);
+    first.resolve(ACCEPTED);
+    await delivery.drain();
+    expect(delivery.status()).toMatchObject({ cursor: 400, lagRecords: 0, lagMs: 0 });
+  });
+
+  test('moves over records that the filter leaves out', async () => {
+    await using trial = await runTrial();
+    await trial.fill(90);
+    const sink = new ScriptedSink(() => ACCEPTED);
+    await trial.deliver(sink, { filter: { actions: ['delete'] } }).drain();
+    expect(sink.taken).toHaveLength(30);
+    expect(trial.metrics.filtered).toBe(60);
+    const none = new ScriptedSink(() => ACCEPTED);
+    await trial.deliver(none, { filter: { kinds: ['gap'] } }, 'none').drain();
+    expect(none.calls).toEqual([]);
+    expect(readCursor(trial.ledger.cursorPath('none'))?.index).toBe(90);
+  });
+
+  test('starts at the end when told, and at the beginning otherwise', async () => {
+    await using trial = await runTrial();
+    await trial.fill(10);
+    const late = new ScriptedSink(() => ACCEPTED);
+    const delivery = trial.deliver(late, { start: 'now' });
+    await trial.fill(5);
+    await delivery.drain();
+    expect(late.taken).toEqual(trial.ids.slice(10));
+  });
+
+  test('that cannot be read stops the sink before it sends anything', async () => {
+    await using trial = await runTrial();
+    await trial.fill(1);
+    writeFileSync(trial.ledger.cursorPath('sink'), '{"index":');
+    expect(() => trial.deliver(new ScriptedSink(() => ACCEPTED))).toThrow(
+      expect.objectContaining({ code: 'AUD_SINK_CURSOR' }),
+    );
+  });
+});
+
+test('a receiver that refuses everything, the records about refusals too, does not fill the ledger', async () => {
+  await using trial = await runTrial();
+  await trial.fill(3);
+  const sink = new ScriptedSink(() => ({ outcome: 'rejected', reason: 'no' }));
+  const delivery = trial.deliver(sink);
+  await trial.until(
+    () => delivery.status().lagRecords === 0 && trial.metrics.deadLetters > 3,
+    'the refusals to settle',
+  );
+  await sleep(100);
+  await delivery.drain();
+  expect(trial.ledger.controls.length).toBeLessThanOrEqual(3);
+  expect(trial.metrics.deadLetters).toBe(3 + trial.ledger.controls.length);
+  expect(existsSync(trial.ledger.deadLetterPath('sink'))).toBe(true);
+});
+
+test('no more than the allowed number of batches is on the way', async () => {
+  await using trial = await runTrial();
+  await trial.fill(1000);
+  let now = 0;
+  let most = 0;
+  const sink = new ScriptedSink(
+    async () => {
+      most = Math.max(most, ++now);
+      await sleep(2);
+      now--;
+      return ACCEPTED;
+    },
+    { maxInFlight: 3 },
+  );
+  await trial.deliver(sink).drain();
+  expect(most).toBe(3);
+  expect(new Set(sink.taken)).toEqual(new Set(trial.ids));
+});
