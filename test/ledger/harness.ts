@@ -71,8 +71,11 @@ export async function openTrail(data: string, options: TrailOptions = {}): Promi
         await ledger.writer.flushed();
       },
       async close() {
-        await integrity.close();
-        await ledger.close();
+        try {
+          await integrity.close();
+        } finally {
+          await ledger.close();
+        }
       },
     };
   } catch (error) {
