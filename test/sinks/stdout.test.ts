@@ -1,0 +1,89 @@
+import { spawn } from 'node:child_process';
+import fs from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { classifyWriteError, DescriptorSink } from '../../src/sinks/stdout.ts';
+import { batchOf } from '../support/batch.ts';
+import { temporaryDirectory } from '../support/tmp.ts';
+import { until } from '../support/wait.ts';
+
+const WRITER = fileURLToPath(new URL('../support/stdout-writer.ts', import.meta.url));
+const lines = (...ids: string[]) => batchOf(ids.map((id) => JSON.stringify({ id })));
+
+/** A process that delivers `count` records to its standard output through the sink and says on stderr how it went. */
+function startWriter(count: number) {
+  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', WRITER, String(count)], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let said = '';
+  child.stderr.on('data', (bytes: Buffer) => {
+    said += bytes.toString();
+  });
+  return { child, said: () => said };
+}
+
+describe('standard output', () => {
+  test('through a pipe that is read slowly has every line whole, and the process is not held up', async () => {
+    const { child, said } = startWriter(20_000);
+    // Nobody reads: the process must go on with other things, which it says.
+    await until(() => said().split('alive').length > 3, { what: 'signs of life' });
+    expect(said()).not.toContain('accepted');
+    let text = '';
+    for await (const bytes of child.stdout as AsyncIterable<Buffer>) text += bytes.toString();
+    expect(
+      text
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line).n),
+    ).toEqual(Array.from({ length: 20_000 }, (_, n) => n));
+    await until(() => said().includes('accepted'), { what: 'the answer' });
+  });
+
+  test('whose reader goes away is closed for good', async () => {
+    const { child, said } = startWriter(200_000);
+    child.stdout.once('data', () => child.stdout.destroy());
+    await until(() => said().includes('closed'), { what: 'the answer' });
+    expect(await new Promise((resolve) => child.on('exit', resolve))).toBe(0);
+  });
+
+  test('into a file appends', async () => {
+    await using dir = await temporaryDirectory();
+    fs.writeFileSync(dir.join('out'), 'before\n');
+    const fd = fs.openSync(dir.join('out'), 'a');
+    const sink = new DescriptorSink(fd);
+    expect(await sink.deliver(lines('a', 'b'), AbortSignal.timeout(5000))).toEqual({ outcome: 'accepted' });
+    expect(await sink.deliver({ ...lines('c'), first: 2 }, AbortSignal.timeout(5000))).toEqual({ outcome: 'accepted' });
+    await sink.close();
+    fs.closeSync(fd);
+    expect(fs.readFileSync(dir.join('out'), 'utf8')).toBe('before\n{"id":"a"}\n{"id":"b"}\n{"id":"c"}\n');
+  });
+
+  test('on a full disk waits, without a torn or doubled line', async ({ skip }) => {
+    if (!fs.existsSync('/dev/full')) return skip('there is no /dev/full here');
+    const fd = fs.openSync('/dev/full', 'w');
+    const sink = new DescriptorSink(fd);
+    expect(await sink.deliver(lines('a'), AbortSignal.timeout(5000))).toEqual({
+      outcome: 'unavailable',
+      reason: 'ENOSPC',
+    });
+    await sink.close();
+    fs.closeSync(fd);
+  });
+
+  test('stops waiting at an abort', async () => {
+    const { child, said } = startWriter(-20_000);
+    await until(() => said().includes('aborted'), { what: 'the answer' });
+    child.stdout.resume();
+    await sleep(0);
+    child.kill();
+  });
+
+  test('errors mean what they mean', () => {
+    expect(classifyWriteError(Object.assign(new Error('x'), { code: 'EPIPE' })).outcome).toBe('closed');
+    expect(classifyWriteError(Object.assign(new Error('x'), { code: 'ENOSPC' }))).toEqual({
+      outcome: 'unavailable',
+      reason: 'ENOSPC',
+    });
+  });
+});
