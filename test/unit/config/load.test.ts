@@ -23,7 +23,12 @@ describe('a configuration', () => {
   test('is complete after loading: every default is filled in', async () => {
     const configuration = await checkConfiguration({ sources: SOURCE }, '/base', CATALOGS, {});
     expect(configuration.data).toBe('/base/changetrail-data');
-    expect(configuration.ledger).toEqual({ segment_size: 64 << 20, group_ms: 2 });
+    expect(configuration.ledger).toMatchObject({
+      segment_size: 64 << 20,
+      group_ms: 2,
+      head_interval: 60_000,
+      anchors: [],
+    });
     expect(configuration.sources['shop']).toMatchObject({ tables: ['public.*'], setup: 'manual', check_interval: 5 });
   });
 
