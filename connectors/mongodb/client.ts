@@ -52,13 +52,18 @@ export async function inspectDeployment(client: MongoClient, url: string, name: 
     if (!sharded && hello['setName'] === undefined) throw standaloneError(name);
     checkVersion(String(version), name);
     const status = await admin.command({ connectionStatus: 1 });
+    const authentication = status['authInfo'].authenticatedUsers.length > 0;
+    // Without a user everything is allowed or nothing is.
+    const strangers =
+      authentication || (await unlessForbidden(admin.command({ listDatabases: 1, nameOnly: true }))) !== null;
+    if (!strangers) throw userMissing(name);
     return {
       version: String(version),
       setName: (hello['setName'] as string | undefined) ?? null,
       replicaSetId: sharded ? await clusterId(client) : await replicaSetId(client),
       sharded,
       now: operationTime(hello),
-      authentication: status['authInfo'].authenticatedUsers.length > 0,
+      authentication,
       splitsLargeEvents: splitsLargeEvents(String(version)),
     };
   } catch (error) {
@@ -70,6 +75,14 @@ export async function inspectDeployment(client: MongoClient, url: string, name: 
 function operationTime(reply: Document): ClusterTime {
   const time = reply['operationTime'] ?? reply['$clusterTime']?.clusterTime;
   return { seconds: time.t, increment: time.i };
+}
+
+function userMissing(name: string): AuditError {
+  return new AuditError('AUD_MONGO_AUTH', {
+    message: `The server of source ${name} asks for a user, and the url has none.`,
+    action: 'Give a URL of the form mongodb://user:password@host:27017/?replicaSet=rs0&authSource=admin.',
+    retry: 'after_operator',
+  });
 }
 
 function checkVersion(version: string, name: string): void {

@@ -136,7 +136,12 @@ class MongodbConnector implements Connector {
     state: SourceState | null,
     signal: AbortSignal,
   ): Promise<{ start: Start; cause: GapCause | null }> {
-    if (stands === null) return { start: freshStart(deployment.now), cause: null };
+    if (stands === null) {
+      const start = freshStart(deployment.now);
+      // Missing rights are told now, not by a stream that ends at once.
+      await this.#tryOpen(client, { time: start.time }, signal);
+      return { start, cause: null };
+    }
     const other = otherHistory(stands, state, deployment);
     const cause = other ?? this.#lost ?? (await this.#cannotResume(client, stands, signal));
     this.#lost = null;

@@ -1,5 +1,5 @@
-import { MongoParseError, MongoServerError, MongoServerSelectionError } from 'mongodb';
-import { AuditError, messageOf, type Retry } from '../../src/errors/audit-error.ts';
+import { MongoError, MongoParseError, MongoServerError, MongoServerSelectionError } from 'mongodb';
+import { AuditError, messageOf, type Retry, systemCode } from '../../src/errors/audit-error.ts';
 import type { ErrorCode } from '../../src/errors/codes.ts';
 
 /** Server codes that decide something here. https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml */
@@ -50,6 +50,9 @@ interface Mapping {
 /** Whatever the driver throws as an error of the project: the server's words, no document and no value. */
 export function mongoError(cause: unknown, source: string): AuditError {
   if (cause instanceof AuditError) return cause;
+  if (!(cause instanceof MongoError) && systemCode(cause) === undefined) {
+    return new AuditError('AUD_INTERNAL', { message: `Defect in source ${source}: ${messageOf(cause)}.`, cause });
+  }
   const { code, retry, what, action } = mapping(cause);
   const words = messageOf(cause);
   return new AuditError(code, {

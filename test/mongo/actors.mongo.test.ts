@@ -1,9 +1,12 @@
 import { createHash } from 'node:crypto';
 import { type Document, MongoClient } from 'mongodb';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { captureRole, oplogRole, oplogView, type SetupCommand } from '../../connectors/mongodb/setup.ts';
 import { type MongoServer, mongoMissing, provideMongo } from '../support/provide.ts';
 import { type AuditRecord, type Capture, startCapture } from './support/capture.ts';
+
+// Servers of one's own are started and stopped: a busy machine takes its time.
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
 
 const VIEW = 'changetrail_oplog';
 

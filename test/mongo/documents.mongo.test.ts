@@ -1,12 +1,15 @@
 import fc from 'fast-check';
 import { Binary, BSON, type Document, Long, MongoClient, ObjectId } from 'mongodb';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { bsonOf } from '../support/extended-json.ts';
 import type { MongoServer } from '../support/provide.ts';
 import { mongoMissing, provideMongo } from '../support/provide.ts';
 import { bsonDocument } from '../support/random-bson.ts';
 import { type Capture, startCapture } from './support/capture.ts';
 import { insertRaw } from './support/raw-wire.ts';
+
+// Servers of one's own are started and stopped: a busy machine takes its time.
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
 
 describe.skipIf(await mongoMissing())('documents of all kinds', () => {
   let server: MongoServer;

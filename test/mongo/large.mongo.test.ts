@@ -1,7 +1,10 @@
 import { type Document, MongoClient } from 'mongodb';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { mongoMissing, provideMongo } from '../support/provide.ts';
 import { type AuditRecord, startCapture } from './support/capture.ts';
+
+// Servers of one's own are started and stopped: a busy machine takes its time.
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
 
 const MB = 1024 * 1024;
 const ON = { changeStreamPreAndPostImages: { enabled: true } };

@@ -1,4 +1,4 @@
-import { MongoServerError } from 'mongodb';
+import { MongoNetworkError, MongoServerError } from 'mongodb';
 import { describe, expect, test } from 'vitest';
 import type { Deployment } from '../../../connectors/mongodb/client.ts';
 import { splitsLargeEvents } from '../../../connectors/mongodb/client.ts';
@@ -205,9 +205,10 @@ describe('errors of the server', () => {
   });
 
   test('what is no answer of the server is a lost connection, without the password', () => {
-    const error = mongoError(new Error('connect mongodb://u:geheim@h failed'), 'docs');
+    const error = mongoError(new MongoNetworkError('connect mongodb://u:geheim@h failed'), 'docs');
     expect(error).toMatchObject({ code: 'AUD_MONGO_CONNECT', retry: 'soon' });
     expect(error.message).not.toContain('geheim');
+    expect(mongoError(new TypeError('x is undefined'), 'docs')).toMatchObject({ code: 'AUD_INTERNAL', retry: 'never' });
   });
 });
 
