@@ -8,7 +8,10 @@ import { deliveryShape } from '../pipeline/delivery/options.ts';
 import type { SinkHost } from './shared/host.ts';
 
 /** Options of the `stdout` sink. */
-export const stdoutOptions = z.strictObject({ type: z.literal('stdout'), ...deliveryShape });
+export const stdoutOptions = z.strictObject({ type: z.literal('stdout'), ...deliveryShape }).meta({
+  description:
+    'Records as NDJSON on standard output, for a pipe, a container’s log or a look. It ends with its reader.',
+});
 
 const LIMITS: SinkLimits = {
   maxBatchRecords: null,
