@@ -21,7 +21,7 @@
  *  4. `not_yet_valid` / `expired` – the transaction's commit time lies before `iat` or behind `exp`, by more than the allowed
  *     clock skew. The commit time, not the time of reading: capture may lag or catch up. A life longer than the verifier
  *     allows is `expired` too.
- *  5. `wrong_audience` – `aud` is there and is not a name by which the source goes (its database or its configured name).
+ *  5. `wrong_audience` – `aud` is there and is not the name that the source has in the configuration of the capture.
  *  6. `wrong_transaction` – `xid` is there and is not this transaction: see `sameTransactionId`.
  *  7. `replayed`    – the same `jti` was seen in another transaction. In the same transaction it may come again, and a
  *     redelivery of that transaction after a restart is the same transaction. A `jti` is remembered until `exp` plus skew.
@@ -54,7 +54,7 @@ export interface ClaimPayload {
   readonly exp: number;
   /** A random text, used in one transaction only. */
   readonly jti: string;
-  /** The database or source it is meant for. */
+  /** The source it is meant for, by its name in the configuration of the capture. */
   readonly aud?: string;
   /** The one transaction it is meant for: PostgreSQL's `pg_current_xact_id()` as decimal text. */
   readonly xid?: string;

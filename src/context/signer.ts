@@ -23,7 +23,7 @@ export interface SignerOptions {
   readonly secret?: Uint8Array | string;
   /** How long a claim is valid, in seconds; longer than the longest transaction. Default 300. */
   readonly lifetimeSeconds?: number;
-  /** The database or source the claims are meant for; refused elsewhere. */
+  /** The source the claims are meant for, by its name in the configuration of the capture; refused elsewhere. */
   readonly audience?: string;
   /** Binds every claim to its PostgreSQL transaction, at the cost of one more round trip. Default false. */
   readonly bindTransaction?: boolean;
