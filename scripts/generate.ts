@@ -4,6 +4,8 @@ import { dirname, join, relative } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { recordJsonSchema } from '../src/record/schema.ts';
+import { grafanaDashboard } from './integrations/grafana.ts';
+import { searchIntegrations } from './integrations/search.ts';
 import { cliReference } from './reference/cli.ts';
 import { configurationReference, configurationSchema } from './reference/configuration.ts';
 import { errorReference } from './reference/errors.ts';
@@ -22,6 +24,8 @@ const FILES: Readonly<Record<string, () => Promise<string> | string>> = {
   'docs/reference/configuration.md': configurationReference,
   'docs/reference/errors.md': errorReference,
   'docs/reference/cli.md': cliReference,
+  'integrations/grafana/dashboard.json': () => json(grafanaDashboard()),
+  ...Object.fromEntries(Object.entries(searchIntegrations()).map(([path, text]) => [path, () => text])),
 };
 
 const check = process.argv.includes('--check');
