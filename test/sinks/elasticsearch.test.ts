@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Sink } from '../../src/core/sink.ts';
 import { classifyBulk } from '../../src/sinks/elasticsearch/answer.ts';
@@ -9,8 +10,10 @@ import { batchOf } from '../support/batch.ts';
 import { HttpReceiver, type ReceivedRequest, type Reply } from '../support/json-receiver.ts';
 import { memoryLog } from '../support/memory-log.ts';
 import { Receiver } from '../support/receivers.ts';
+import { runCli } from '../support/run-cli.ts';
 import { sampleLines } from '../support/sample-records.ts';
 import { runTrial } from '../support/sink-trial.ts';
+import { temporaryDirectory } from '../support/tmp.ts';
 
 const API_KEY = 'an-api-key';
 const STREAM = 'logs-changetrail.records-default';
@@ -232,6 +235,27 @@ test('documents have @timestamp with microseconds, and an id of at most 512 byte
 });
 
 describe('what setup installs', () => {
+  test('is printed by `changetrail setup --sinks` and sent with --apply', async () => {
+    const puts: string[] = [];
+    await using server = await HttpReceiver.start(({ method, url, body }) => {
+      if (method === 'GET') return { status: 200, body: JSON.stringify({ version: { number: '9.1.0' } }) };
+      puts.push(`${method} ${url} ${JSON.parse(body.toString('utf8')) !== null}`);
+      return { status: 200, body: '{"acknowledged":true}' };
+    });
+    await using dir = await temporaryDirectory();
+    const config = dir.join('changetrail.yaml');
+    const sink = { type: 'elasticsearch', url: `http://127.0.0.1:${server.port}`, retention_days: 400 };
+    const shop = { type: 'postgres', url: 'postgres://localhost/shop' };
+    writeFileSync(config, JSON.stringify({ data: dir.path, sources: { shop }, sinks: { elastic: sink } }));
+    const printed = await runCli(['setup', '--sinks', '--config', config]);
+    expect(printed, printed.stderr).toMatchObject({ code: 0 });
+    expect(printed.stdout).toContain(`PUT /_index_template/${STREAM}\n{`);
+    expect(puts).toEqual([]);
+    const applied = await runCli(['setup', '--sinks', '--apply', '--config', config]);
+    expect(applied, applied.stderr).toMatchObject({ code: 0 });
+    expect(puts).toEqual([`PUT /_ilm/policy/${STREAM} true`, `PUT /_index_template/${STREAM} true`]);
+  });
+
   test('is the lifecycle, then the template that names it', () => {
     const requests = setupRequests(
       { distribution: 'elasticsearch', version: '9.1.0' },

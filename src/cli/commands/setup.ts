@@ -4,6 +4,7 @@ import type { Connector } from '../../core/connector.ts';
 import { AuditError } from '../../errors/audit-error.ts';
 import { configOption, configured } from '../configured.ts';
 import { SOURCES } from '../registry.ts';
+import { setUpSinks } from '../sink-setup.ts';
 import { lookingHost } from './doctor.ts';
 
 interface SetupOptions {
@@ -11,16 +12,18 @@ interface SetupOptions {
   readonly sessionContext?: boolean;
   readonly remove?: boolean;
   readonly apply?: boolean;
+  readonly sinks?: boolean;
 }
 
-/** `changetrail setup`: the statements that make the sources ready. Prints; only `--session-context --apply` runs any. */
+/** `changetrail setup`: the statements that make the sources ready. Prints; only `--apply` runs any. */
 export function setupCommand(): Command {
   return new Command('setup')
     .description('print the statements that make the sources ready for capture')
     .addOption(configOption())
     .option('--session-context', 'statements by which the database itself says who is in session')
     .option('--remove', 'with --session-context: statements that take it away again')
-    .option('--apply', 'with --session-context: also run them, as the user of the source')
+    .option('--sinks', 'requests that the receivers of the sinks need: index templates, lifecycles')
+    .option('--apply', 'with --session-context or --sinks: also run them')
     .addHelpText(
       'after',
       `
@@ -30,11 +33,17 @@ that writes one message a transaction) is never installed unless you ask for it 
 Examples:
   changetrail setup | psql "$SHOP_DATABASE_URL"
   changetrail setup --session-context | psql "$SHOP_ADMIN_URL"
-  changetrail setup --session-context --remove --apply`,
+  changetrail setup --session-context --remove --apply
+  changetrail setup --sinks --apply`,
     )
     .action(async (options: SetupOptions) => {
       requireFitting(options);
       const { configuration, log } = await configured(options.config);
+      if (options.sinks === true) {
+        const results = await setUpSinks(configuration, log, options.apply === true);
+        if (results.some(({ level }) => level === 'error')) process.exitCode = 1;
+        return;
+      }
       for (const [name, source] of Object.entries(configuration.sources)) {
         const connector = await SOURCES[source.type]!.create(source, lookingHost(name, configuration, log));
         try {
@@ -65,9 +74,13 @@ async function statementsOf(
 }
 
 function requireFitting(options: SetupOptions): void {
-  if (options.sessionContext === true || (options.remove !== true && options.apply !== true)) return;
+  const { sessionContext, sinks, remove, apply } = options;
+  const both = sessionContext === true && sinks === true;
+  if (!both && (sessionContext === true || (remove !== true && (apply !== true || sinks === true)))) return;
   throw new AuditError('AUD_CLI_USAGE', {
-    message: '--remove and --apply go with --session-context.',
+    message: both
+      ? '--session-context and --sinks do not go together.'
+      : '--remove goes with --session-context, --apply with --session-context or --sinks.',
     action: 'See changetrail setup --help.',
   });
 }
