@@ -265,9 +265,19 @@ export class LedgerWriter {
     for (const resolve of waiting) resolve();
   }
 
+  /** A part of a record takes space that a full disk needs for the next start; if it stays, that start cuts it. */
+  #dropUnfinished(): void {
+    try {
+      this.#file?.truncate(this.#completeSize);
+    } catch {
+      // The first failure is the one that is told.
+    }
+  }
+
   #fail(error: AuditError): void {
     if (this.#failure !== null) return;
     this.#failure = error;
+    this.#dropUnfinished();
     const waiting = this.#waiters;
     this.#waiters = [];
     for (const waiter of waiting) waiter.reject(error);
