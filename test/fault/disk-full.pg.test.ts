@@ -18,7 +18,7 @@ describe('a disk that is full', async () => {
     { timeout: 240_000 },
     async () => {
       const seed = seedFromEnvironment();
-      using disk = smallDisk(3 * MIB);
+      using disk = smallDisk(2 * MIB);
       console.log(`disk full by ${disk.kind}: CHANGETRAIL_TEST_SEED=${seed}`);
       const server = await providePostgres({ major });
       await using database = await server.createDatabase();
@@ -34,7 +34,7 @@ describe('a disk that is full', async () => {
       await watchTruth(database, LOAD_TABLES);
       const load = new Load({ url: database.url, seed, connections: 2 });
       try {
-        for (const size of [3, 6, 9]) {
+        for (const size of [2, 3, 4]) {
           disk.grow(size * MIB);
           await using trail = TrailProcess.launch(['run', '--config', config], { wrapper: disk.wrapper });
           const exit = await trail.ended(120_000);
