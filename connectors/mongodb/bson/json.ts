@@ -14,7 +14,7 @@ import {
   uint32,
   valueSize,
 } from './layout.ts';
-import { decimalText, doubleText, IsoText, int64Text } from './scalars.ts';
+import { decimalText, doubleText, IsoText, writeAmount, writeInteger } from './scalars.ts';
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
@@ -178,7 +178,7 @@ export class BsonJson {
         return p + 12;
       case BSON.INT64:
         out.bytes(LONG);
-        out.ascii(int64Text(b, p));
+        this.#int64(b, p);
         out.bytes(END_STRING);
         return p + 8;
       case BSON.DOUBLE: {
@@ -284,20 +284,15 @@ export class BsonJson {
   /** Room is there: `#key` and `array` leave it. */
   #integer(value: number): void {
     const out = this.#out;
-    if (value < 0 || value > 999_999_999) {
-      out.ascii(String(value));
-      return;
-    }
-    const buf = out.buf;
-    let digits = 1;
-    for (let rest = value; rest >= 10; rest = (rest / 10) | 0) digits++;
-    let rest = value;
-    for (let pos = out.pos + digits - 1; pos >= out.pos; pos--) {
-      const tenth = (rest / 10) | 0;
-      buf[pos] = ZERO + rest - tenth * 10;
-      rest = tenth;
-    }
-    out.pos += digits;
+    out.pos = writeInteger(value, out.buf, out.pos);
+  }
+
+  #int64(b: Buffer, p: number): void {
+    const out = this.#out;
+    const value = int64AsNumber(b, p);
+    out.ensure(FIXED_BYTES);
+    if (Number.isSafeInteger(value)) out.pos = writeInteger(value, out.buf, out.pos);
+    else out.ascii(String(b.readBigInt64LE(p)));
   }
 
   #date(ms: number, b: Buffer, p: number): void {
@@ -305,7 +300,7 @@ export class BsonJson {
     const iso = this.#iso.of(ms);
     if (iso === null) {
       out.bytes(DATE_NUMBER);
-      out.ascii(int64Text(b, p));
+      this.#int64(b, p);
       out.bytes(END_STRING_2);
       return;
     }
@@ -316,14 +311,19 @@ export class BsonJson {
 
   #decimal(b: Buffer, p: number): void {
     const out = this.#out;
-    const decimal = decimalText(b, p);
-    if (decimal === null) {
-      this.#bytes(b, BSON.DECIMAL128, p, p + 16);
+    out.ensure(FIXED_BYTES);
+    const start = out.pos;
+    out.bytes(DECIMAL);
+    const end = writeAmount(b, p, out.buf, out.pos);
+    if (end > 0) {
+      out.pos = end;
+      out.bytes(END_STRING);
       return;
     }
-    out.bytes(DECIMAL);
-    out.ascii(decimal);
-    out.bytes(END_STRING);
+    out.pos = start;
+    const decimal = decimalText(b, p);
+    if (decimal === null) this.#bytes(b, BSON.DECIMAL128, p, p + 16);
+    else out.ascii(`{"$numberDecimal":"${decimal}"}`);
   }
 
   #binary(b: Buffer, p: number): number {

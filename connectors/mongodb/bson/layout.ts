@@ -133,14 +133,16 @@ export function stringAt(b: Buffer, p: number): string {
 export function findElement(b: Buffer, p: number, name: string): Element | null {
   const element = newElement();
   for (let at = p + 4; readElement(b, at, element); at = element.next) {
-    if (
-      element.keyEnd - element.keyStart === name.length &&
-      b.toString('latin1', element.keyStart, element.keyEnd) === name
-    ) {
-      return element;
-    }
+    if (isNamed(b, element.keyStart, element.keyEnd, name)) return element;
   }
   return null;
+}
+
+/** Compares a key with an ASCII name without making a string of it. */
+function isNamed(b: Uint8Array, start: number, end: number, name: string): boolean {
+  if (end - start !== name.length) return false;
+  for (let i = 0; i < name.length; i++) if (b[start + i] !== name.charCodeAt(i)) return false;
+  return true;
 }
 
 export function malformed(type?: number): AuditError {

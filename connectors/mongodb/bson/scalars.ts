@@ -1,6 +1,6 @@
 // Values that need more than copying to become JSON: numbers and times.
 import { Decimal128 } from 'mongodb';
-import { int32, int64AsNumber, uint32 } from './layout.ts';
+import { int32, uint32 } from './layout.ts';
 
 const DAY_MS = 86_400_000;
 /** Dates outside of 1970 to 9999 have no relaxed form in Extended JSON. */
@@ -52,32 +52,71 @@ export function doubleText(b: Buffer, p: number): string | null {
   return plain ? '{"$numberDouble":"NaN"}' : null;
 }
 
-export function int64Text(b: Buffer, p: number): string {
-  const value = int64AsNumber(b, p);
-  return Number.isSafeInteger(value) ? String(value) : String(b.readBigInt64LE(p));
+const EXPONENT_BIAS = 6176;
+
+/** Digits of the largest amount that is a safe integer. */
+const AMOUNT_DIGITS = 9_007_199_254_740_991;
+const MOST_DECIMALS = 6;
+
+/**
+ * Writes an amount as people write them, at most 53 bits of digits and zero to six decimals, at `pos` of `out`, where 24
+ * bytes are free. Returns where it ends, or 0 when the value is not of that kind.
+ */
+export function writeAmount(b: Uint8Array, p: number, out: Buffer, pos: number): number {
+  const high = int32(b, p + 12);
+  const decimals = EXPONENT_BIAS - ((high >>> 17) & 0x3fff);
+  const small = (high & 0x1ffff) === 0 && int32(b, p + 8) === 0 && int32(b, p + 4) >>> 21 === 0;
+  if (!small || decimals < 0 || decimals > MOST_DECIMALS || ((high >>> 29) & 3) === 3) return 0;
+  const digits = uint32(b, p + 4) * TWO_32 + uint32(b, p);
+  if (digits > AMOUNT_DIGITS) return 0;
+  if (high < 0) out[pos++] = MINUS;
+  const unit = POWERS[decimals]!;
+  const whole = Math.floor(digits / unit);
+  let end = writeDigits(whole, countDigits(whole), out, pos);
+  if (decimals === 0) return end;
+  out[end++] = DOT;
+  return writeDigits(digits - whole * unit, decimals, out, end);
 }
 
-const EXPONENT_BIAS = 6176;
+const TWO_32 = 4294967296;
+const MINUS = 0x2d;
+const DOT = 0x2e;
+const POWERS = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000];
+
+/** Writes a safe integer, with its sign, where 17 bytes are free; returns where it ends. */
+export function writeInteger(value: number, out: Buffer, pos: number): number {
+  if (value < 0) {
+    out[pos] = MINUS;
+    return writeDigits(-value, countDigits(-value), out, pos + 1);
+  }
+  return writeDigits(value, countDigits(value), out, pos);
+}
+
+function countDigits(value: number): number {
+  let count = 1;
+  for (let bound = 10; value >= bound; bound *= 10) count++;
+  return count;
+}
+
+function writeDigits(value: number, count: number, out: Buffer, pos: number): number {
+  let rest = value;
+  let at = pos + count;
+  // Double division only while it must be.
+  for (; rest > 0x7fffffff; at--) {
+    const tenth = Math.floor(rest / 10);
+    out[at - 1] = 48 + rest - tenth * 10;
+    rest = tenth;
+  }
+  for (; at > pos; at--) {
+    const tenth = (rest / 10) | 0;
+    out[at - 1] = 48 + rest - tenth * 10;
+    rest = tenth;
+  }
+  return pos + count;
+}
 
 /** A Decimal128's text, or null when the text would not bring back the same 16 bytes. */
 export function decimalText(b: Buffer, p: number): string | null {
-  return smallDecimal(b, p) ?? anyDecimal(b, p);
-}
-
-/** Amounts as people write them: at most 53 bits of digits, zero to six decimals. */
-function smallDecimal(b: Buffer, p: number): string | null {
-  const high = int32(b, p + 12);
-  const exponent = ((high >>> 17) & 0x3fff) - EXPONENT_BIAS;
-  const small = (high & 0x1ffff) === 0 && int32(b, p + 8) === 0 && int32(b, p + 4) >>> 21 === 0;
-  if (!small || exponent > 0 || exponent < -6 || ((high >>> 29) & 3) === 3) return null;
-  const digits = String(uint32(b, p + 4) * 4294967296 + uint32(b, p));
-  const sign = high < 0 ? '-' : '';
-  if (exponent === 0) return sign + digits;
-  const padded = digits.padStart(1 - exponent, '0');
-  return `${sign}${padded.slice(0, exponent)}.${padded.slice(exponent)}`;
-}
-
-function anyDecimal(b: Buffer, p: number): string | null {
   const bytes = Buffer.from(b.subarray(p, p + 16));
   try {
     const text = new Decimal128(bytes).toString();
