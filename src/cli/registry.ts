@@ -4,8 +4,8 @@ import type { z } from 'zod';
 import type { OptionCatalog } from '../config/load.ts';
 import type { Connector, SourceHost } from '../core/connector.ts';
 import type { Sink } from '../core/sink.ts';
-import { AuditError, systemCode } from '../errors/audit-error.ts';
 import type { SinkHost } from '../sinks/shared/host.ts';
+import { installed } from '../sinks/shared/installed.ts';
 
 interface SourceEntry {
   readonly engine: 'postgres' | 'mongodb';
@@ -90,22 +90,6 @@ export const SINKS: Readonly<Record<string, SinkEntry>> = {
       (await installed(() => import('../sinks/otlp/sink.ts'))).createOtlpSink(options as never, host),
   },
 };
-
-/** Clients of some sinks are optional: who does not use them need not install them. @throws AUD_SINK_PACKAGE */
-async function installed<T>(load: () => Promise<T>): Promise<T> {
-  try {
-    return await load();
-  } catch (cause) {
-    const name = /^Cannot find package '([^']+)'/.exec((cause as Error).message)?.[1];
-    if (systemCode(cause) !== 'ERR_MODULE_NOT_FOUND' || name === undefined) throw cause;
-    throw new AuditError('AUD_SINK_PACKAGE', {
-      message: `The sink needs the package ${name}, which is not installed.`,
-      action: `npm install ${name}`,
-      retry: 'after_operator',
-      cause,
-    });
-  }
-}
 
 function catalog(entries: Readonly<Record<string, { options(): Promise<z.ZodType> }>>): OptionCatalog {
   return { types: Object.keys(entries), options: (type) => entries[type]!.options() };

@@ -38,7 +38,7 @@ type Encoding = 'protobuf' | 'json';
 
 const sinkTo = (port: number, encoding: Encoding, more: object = {}) =>
   createOtlpSink(
-    otlpOptions.parse({ type: 'otlp', url: `http://127.0.0.1:${port}`, encoding, timeout_ms: 1500, ...more }),
+    otlpOptions.parse({ type: 'otlp', url: `http://127.0.0.1:${port}`, encoding, timeout_ms: 700, ...more }),
     { name: 'otlp', log: memoryLog().log, now: Date.now },
   );
 
@@ -55,7 +55,8 @@ const attribute = (record: LogRecord, key: string) => {
 /** The OpenTelemetry Collector; what it got stands in a file. */
 async function startCollector(encoding: Encoding): Promise<SinkReceiver & { all(): LogRecord[] }> {
   const collector = await Receiver.start('otelcol');
-  const all = () => collector.lines(`otelcol-${collector.port}`, 'logs.jsonl').flatMap(records);
+  const file = collector.tail(records, `otelcol-${collector.port}`, 'logs.jsonl');
+  const all = () => file.entries().flat();
   return {
     port: collector.port,
     all,

@@ -8,7 +8,7 @@ import { type SinkReceiver, sinkConformance } from '../conformance/sink-suite.ts
 import { batchOf } from '../support/batch.ts';
 import { memoryLog } from '../support/memory-log.ts';
 import { freePort } from '../support/ports.ts';
-import { Receiver } from '../support/receivers.ts';
+import { Receiver, type Tail } from '../support/receivers.ts';
 import { sampleLines, sampleRecords } from '../support/sample-records.ts';
 import { until } from '../support/wait.ts';
 
@@ -31,7 +31,7 @@ const sinkTo = (port: number, transport: Transport, more: object = {}) =>
       host: '127.0.0.1',
       port,
       transport,
-      timeout_ms: 1500,
+      timeout_ms: 700,
       max_message_bytes: 65_536,
       ...more,
     }),
@@ -42,10 +42,12 @@ const sinkTo = (port: number, transport: Transport, more: object = {}) =>
 class Rsyslog implements AsyncDisposable {
   readonly receiver: Receiver;
   readonly ports: Readonly<Record<Transport, number>>;
+  readonly #file: Tail<Received>;
 
   private constructor(receiver: Receiver, ports: Readonly<Record<Transport, number>>) {
     this.receiver = receiver;
     this.ports = ports;
+    this.#file = receiver.tail((line) => JSON.parse(line) as Received, `rsyslog-${ports.tcp}`, 'out.json');
   }
 
   static async start(env: Record<string, string> = {}): Promise<Rsyslog> {
@@ -54,9 +56,8 @@ class Rsyslog implements AsyncDisposable {
     return new Rsyslog(receiver, { tcp, tls, relp, relp_tls: relpTls });
   }
 
-  received(): Received[] {
-    const lines = this.receiver.lines(`rsyslog-${this.ports.tcp}`, 'out.json');
-    return lines.map((line) => JSON.parse(line) as Received);
+  received(): readonly Received[] {
+    return this.#file.entries();
   }
 
   /** Trust in its throwaway CA, with its client certificate. */

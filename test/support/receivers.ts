@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
@@ -70,19 +70,43 @@ export class Receiver implements AsyncDisposable {
     return join(this.run, ...parts);
   }
 
-  /** The complete lines of a file in the run directory; none when it is not there. */
-  lines(...parts: string[]): string[] {
-    const path = this.path(...parts);
-    if (!existsSync(path)) return [];
-    const text = readFileSync(path, 'utf8');
-    return text
-      .slice(0, text.lastIndexOf('\n') + 1)
-      .split('\n')
-      .slice(0, -1);
+  /** A reader of a file in the run directory that grows line by line. */
+  tail<T>(parse: (line: string) => T, ...parts: string[]): Tail<T> {
+    return new Tail(this.path(...parts), parse);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.end('SIGKILL');
+  }
+}
+
+/** The complete lines of a growing file, each read and parsed once. */
+export class Tail<T> {
+  readonly #path: string;
+  readonly #parse: (line: string) => T;
+  readonly #entries: T[] = [];
+  #offset = 0;
+
+  constructor(path: string, parse: (line: string) => T) {
+    this.#path = path;
+    this.#parse = parse;
+  }
+
+  /** All entries so far; none while there is no file. */
+  entries(): readonly T[] {
+    if (!existsSync(this.#path)) return this.#entries;
+    const fd = openSync(this.#path, 'r');
+    try {
+      const bytes = Buffer.allocUnsafe(fstatSync(fd).size - this.#offset);
+      const read = bytes.subarray(0, readSync(fd, bytes, 0, bytes.length, this.#offset));
+      const end = read.lastIndexOf('\n') + 1;
+      const lines = end === 0 ? [] : read.toString('utf8', 0, end - 1).split('\n');
+      for (const line of lines) this.#entries.push(this.#parse(line));
+      this.#offset += end;
+    } finally {
+      closeSync(fd);
+    }
+    return this.#entries;
   }
 }
 
