@@ -33,6 +33,7 @@ export class TreeFollower {
   readonly #tree: TreeWriter;
   /** First index of the segment to read on in, byte offset in it, and the index of the line that stands there. */
   #segment = 0;
+  #broken: { readonly error: unknown } | null = null;
   #offset = 0;
   #index = 0;
 
@@ -88,14 +89,16 @@ export class TreeFollower {
 
   /** Adds everything up to `end` and writes the tiles. @throws AUD_LEDGER_WRITE, AUD_LEDGER_CORRUPT; then it is of no more use */
   integrate(end: DurableEnd): Integrated {
-    this.#advance(end.next, end);
-    this.#tree.flush();
-    return { size: this.#tree.size, root: this.#tree.root(), unsynced: this.#tree.unsynced };
+    return this.#guarded(() => {
+      this.#advance(end.next, end);
+      this.#tree.flush();
+      return { size: this.#tree.size, root: this.#tree.root(), unsynced: this.#tree.unsynced };
+    });
   }
 
   /** Makes a signed head the published one; durable on return. */
   publish(noteText: string): void {
-    replaceFile(join(this.#ledger, 'checkpoint'), noteText);
+    this.#guarded(() => replaceFile(join(this.#ledger, 'checkpoint'), noteText));
   }
 
   /**
@@ -103,8 +106,21 @@ export class TreeFollower {
    * entries in full tiles are left.
    */
   save(path: string, state: Omit<TreeState, 'synced'>, entries: number): number {
-    writeTreeState(path, { ...state, synced: this.#tree.sync(entries) });
-    return this.#tree.unsynced;
+    return this.#guarded(() => {
+      writeTreeState(path, { ...state, synced: this.#tree.sync(entries) });
+      return this.#tree.unsynced;
+    });
+  }
+
+  /** A tree that failed in the middle of something may hold half of it: a root of it must never be signed. */
+  #guarded<T>(work: () => T): T {
+    if (this.#broken !== null) throw this.#broken.error;
+    try {
+      return work();
+    } catch (error) {
+      this.#broken = { error };
+      throw error;
+    }
   }
 
   #advance(size: number, end: DurableEnd): void {

@@ -145,7 +145,10 @@ export class LedgerTree {
   /** Publishes a head over everything that is durable now. @throws AUD_KEY_SIGN, AUD_LEDGER_WRITE */
   async catchUp(): Promise<Head> {
     const target = this.#options.writer.durable.next;
-    while (this.#head === null || this.#head.size < target) await this.#work(false);
+    while (this.#head === null || this.#head.size < target) {
+      if (this.#failure !== null) throw this.#failure;
+      await this.#work(false);
+    }
     return this.#head;
   }
 
@@ -171,8 +174,13 @@ export class LedgerTree {
   /** Makes all full tiles durable, so that they are there without the segments. */
   async makeDurable(): Promise<void> {
     while (this.#working !== null) await this.#working;
-    do await this.#save(SYNC_ENTRIES);
-    while (this.#unsynced > 0);
+    try {
+      do await this.#save(SYNC_ENTRIES);
+      while (this.#unsynced > 0);
+    } catch (error) {
+      this.#fail(error);
+      throw error;
+    }
   }
 
   /** Publishes the rest, makes tiles durable, ends the thread. Idempotent. */
@@ -211,7 +219,8 @@ export class LedgerTree {
     this.#dueAt = dueAt;
     this.#timer = setTimeout(() => {
       this.#timer = null;
-      this.#work(true).catch((error: unknown) => this.#fail(error));
+      // A failure is told to who listens for it.
+      this.#work(true).catch(() => undefined);
     }, dueAt - now());
   }
 
@@ -227,7 +236,12 @@ export class LedgerTree {
     try {
       await round;
     } catch (error) {
-      if (!retry || !(error instanceof AuditError) || error.code !== 'AUD_KEY_SIGN') throw error;
+      if (!(error instanceof AuditError) || error.code !== 'AUD_KEY_SIGN') {
+        // The engine is of no more use: nothing may be signed that it says.
+        this.#fail(error);
+        throw error;
+      }
+      if (!retry) throw error;
       this.#options.log.error({ event: 'sign_failed', code: error.code, action: error.action }, error.message);
       waitMs = RESIGN_MS;
     } finally {
