@@ -44,6 +44,64 @@ export function schemaChange(before: KnownTable | undefined, after: KnownTable):
   };
 }
 
+/**
+ * The definition with the numbers of its columns filled in where they are certain. The catalog tells them by today's names,
+ * which a column that was renamed or dropped since does not have any more; but columns come in the order of their numbers,
+ * and a new one always has a higher number than all before it.
+ */
+export function withNumbers(before: KnownTable | undefined, after: KnownTable): KnownTable {
+  if (before === undefined) return after;
+  const old = before.definition.columns;
+  const now = after.definition.columns;
+  const columns = sameColumns(old, now) ? old : numbered(old, now);
+  return { ...after, definition: { ...after.definition, columns } };
+}
+
+function sameColumns(a: readonly ColumnDefinition[], b: readonly ColumnDefinition[]): boolean {
+  return a.length === b.length && a.every((column, i) => column.name === b[i]!.name && column.type === b[i]!.type);
+}
+
+function numbered(old: readonly ColumnDefinition[], now: readonly ColumnDefinition[]): ColumnDefinition[] {
+  const numbers = now.map((column) => column.number);
+  const given = numbers.filter((number) => number !== undefined);
+  // Today's names that are not in order belong to other columns than they did then.
+  if (given.some((number, i) => i > 0 && number <= given[i - 1]!)) numbers.fill(undefined);
+  for (const [i, column] of now.entries()) {
+    const known = old.find((one) => one.name === column.name)?.number;
+    if (numbers[i] === undefined && known !== undefined && fits(numbers, i, known)) numbers[i] = known;
+  }
+  const newest = Math.max(0, ...old.map((column) => column.number ?? 0));
+  for (let i = 0; i < numbers.length; i++) {
+    if (numbers[i] !== undefined) continue;
+    let end = i;
+    while (end < numbers.length && numbers[end] === undefined) end++;
+    fillRun(numbers, i, end, old, newest);
+    i = end;
+  }
+  return now.map(({ name, type }, i) => ({ name, type, ...(numbers[i] === undefined ? {} : { number: numbers[i] }) }));
+}
+
+function fits(numbers: readonly (number | undefined)[], at: number, number: number): boolean {
+  return numbers.every((other, i) => other === undefined || (i < at ? other < number : other > number));
+}
+
+/** Columns without a number between two that have one: old ones, when no new one could stand there. */
+function fillRun(
+  numbers: (number | undefined)[],
+  start: number,
+  end: number,
+  old: readonly ColumnDefinition[],
+  newest: number,
+): void {
+  const low = start === 0 ? 0 : numbers[start - 1]!;
+  const high = numbers[end];
+  if (high === undefined || high > newest + 1) return;
+  const candidates = old.flatMap(({ number }) =>
+    number !== undefined && number > low && number < high ? [number] : [],
+  );
+  if (candidates.length === end - start) numbers.splice(start, candidates.length, ...candidates);
+}
+
 interface ColumnChanges {
   readonly paths: readonly string[];
   readonly details: Readonly<Record<string, unknown>>;

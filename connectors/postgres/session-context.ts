@@ -1,6 +1,6 @@
 import { SESSION_PREFIX } from './actor-dialects.ts';
 import { type ControlClient, quoteIdent, quoteLiteral } from './client.ts';
-import type { TableMatcher } from './patterns.ts';
+import { parsePattern, type TableMatcher } from './patterns.ts';
 import { applyStatements, qualified } from './setup.ts';
 
 /**
@@ -226,9 +226,10 @@ $changetrail$`;
 
 /** Gives a new table the trigger. A failure is a warning: nobody's migration fails for it. */
 function coverFunction(patterns: readonly string[]): string {
-  const rows = patterns.map(
-    (pattern, at) => `(${at}, ${pattern.startsWith('!')}, ${quoteLiteral(patternRegex(pattern))})`,
-  );
+  const rows = patterns.map((text, at) => {
+    const pattern = parsePattern(text);
+    return `(${at}, ${pattern.exclude}, ${quoteLiteral(pattern.schema)}, ${quoteLiteral(pattern.table)})`;
+  });
   return `create or replace function ${SCHEMA}.session_context_cover() returns event_trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $changetrail$
 declare
@@ -242,8 +243,8 @@ begin
     where c.classid = 'pg_class'::regclass and t.relkind in ('r', 'p') and t.relpersistence = 'p'
       and (exists (select from pg_trigger g where g.tgname = '${SESSION_TRIGGER}'
           and g.tgrelid in (select a.relid from pg_partition_ancestors(t.oid) a))
-        or not (select p.excluded from (values ${rows.join(', ')}) p(place, excluded, pattern)
-        where n.nspname || '.' || t.relname ~ p.pattern order by p.place desc limit 1))
+        or not (select p.excluded from (values ${rows.join(', ')}) p(place, excluded, schema, name)
+        where n.nspname ~ p.schema and t.relname ~ p.name order by p.place desc limit 1))
   loop
     execute format('create or replace trigger ${SESSION_TRIGGER} before insert or update or delete or truncate on %s '
       'for each statement execute function ${SCHEMA}.session_context()', made.name);
@@ -253,14 +254,6 @@ exception when others then
   raise warning 'changetrail: a new table got no session trigger: %', sqlerrm;
 end
 $changetrail$`;
-}
-
-/** The regular expression of PostgreSQL for a pattern; see patterns.ts. */
-function patternRegex(pattern: string): string {
-  const name = pattern.startsWith('!') ? pattern.slice(1) : pattern;
-  const full = name.includes('.') ? name : `public.${name}`;
-  const text = [...full].map((c) => (c === '*' ? '.*' : c === '?' ? '.' : c.replace(/[^\p{L}\p{N}_ ]/u, '\\$&')));
-  return `^${text.join('')}$`;
 }
 
 const EVENT_TRIGGER = `do $do$
