@@ -19,7 +19,7 @@ import { formatLsn, maxLsn, parseLsn } from './lsn.ts';
 import { type PostgresOptions, type ResolvedPostgres, resolvePostgres } from './options.ts';
 import { tableMatcher } from './patterns.ts';
 import { readServerFacts, requireCapable } from './preflight.ts';
-import { KnownTables, schemaChange } from './schema-changes.ts';
+import { KnownTables, schemaChange, withNumbers } from './schema-changes.ts';
 import { writeSchemaRecord } from './schema-record.ts';
 import {
   applyRemoval,
@@ -37,6 +37,7 @@ import {
   attach,
   currentLsn,
   lookAround,
+  type Published,
   publicationLost,
   recordDetached,
   recordLimits,
@@ -57,6 +58,8 @@ class PostgresConnector implements Connector {
   #control: ControlClient | null = null;
   #warnedPatterns = false;
   #sessions: SessionWatch | null = null;
+  /** What this process saw last of the publication, newer than what is kept. */
+  #published: Published | null = null;
   /** The server could not decode what comes next, because there was no publication at that point of the log. */
   #publicationFailed = false;
 
@@ -130,7 +133,7 @@ class PostgresConnector implements Connector {
     this.#warnOfPatterns(around);
     const slot = await this.#freeSlot(client, facts.database);
     const before = standsAt(resume);
-    const kept = sourceState(resume);
+    const kept = sourceState(resume, this.#published);
     const continuity = decideContinuity({
       stands: before.stands,
       state: kept,
@@ -156,7 +159,7 @@ class PostgresConnector implements Connector {
       matcher,
       types: new TypeCatalog(),
       known,
-      published: { seen: looked, publication: around.mainOid, lost: new Map() },
+      published: { seen: looked, keptAt: this.#host.now(), publication: around.mainOid, lost: new Map() },
       limits: new Map(),
       output: this.#host.output,
       log,
@@ -180,6 +183,7 @@ class PostgresConnector implements Connector {
     }
     const set = await lookAround(client, context);
     context.published.publication = set.mainOid;
+    this.#published = context.published;
     context.remember();
     const start = continuity.newLineage ? from : (maxLsn(before.stands, from) ?? from);
     this.#recordStart(context, state, before.stands, start, around);
@@ -365,8 +369,10 @@ class PostgresConnector implements Connector {
     const describe = async (message: RelationMessage) => {
       const details = await describeRelation(await this.#controlClient(), context.types, message);
       decoder.setRelation(compileRelation(message, details, host.actors.rowRule(message.schema, message.table)));
-      const after = { schema: message.schema, table: message.table, definition: tableDefinition(message, details) };
-      const change = schemaChange(known.get(message.oid), after);
+      const before = known.get(message.oid);
+      const definition = tableDefinition(message, details);
+      const after = withNumbers(before, { schema: message.schema, table: message.table, definition });
+      const change = schemaChange(before, after);
       if (change === null) return;
       known.set(after);
       const place = decoder.place;
@@ -463,7 +469,8 @@ function standsAt(resume: ResumePoint): { stands: bigint | null; held: Held } {
 }
 
 /** What was kept; of the log itself the ledger's start record is newer, or all there is where the file is lost. */
-function sourceState({ state, started }: ResumePoint): SourceState | null {
+function sourceState({ state, started }: ResumePoint, published: Published | null): SourceState | null {
+  const seen = published?.seen ?? state?.['seen'];
   const saved =
     typeof state?.['systemId'] !== 'string'
       ? null
@@ -471,7 +478,7 @@ function sourceState({ state, started }: ResumePoint): SourceState | null {
           systemId: state['systemId'],
           timeline: Number(state['timeline']),
           lineage: Number(state['lineage'] ?? 1),
-          ...(typeof state['seen'] === 'string' ? { seen: state['seen'] } : {}),
+          ...(typeof seen === 'string' ? { seen } : {}),
           ...(typeof state['publication'] === 'number' ? { publication: state['publication'] } : {}),
         };
   if (typeof started?.['system_id'] !== 'string') return saved;

@@ -40,6 +40,8 @@ export interface WatchContext {
 export interface Published {
   /** Everything before it was published: the log's end before the last look that found all in order. */
   seen: string;
+  /** When `seen` was kept last, milliseconds since 1970. */
+  keptAt: number;
   /** OID of the publication at that look. */
   publication: number | null;
   /** Tables somebody took out of it that `setup: manual` does not put back, with the position from which on they may be missing. */
@@ -127,10 +129,15 @@ export async function watchOnce(client: ControlClient, context: WatchContext, wa
   sawPublished(at, context);
 }
 
-function sawPublished(lsn: string, context: WatchContext): void {
-  if (context.published.seen === lsn) return;
-  context.published.seen = lsn;
-  context.remember();
+/** After a crash a gap may begin this much too early; keeping more often would write all known tables each time. */
+const KEEP_SEEN_MS = 60_000;
+
+function sawPublished(lsn: string, { published, remember }: WatchContext): void {
+  if (published.seen === lsn) return;
+  published.seen = lsn;
+  if (Date.now() - published.keptAt < KEEP_SEEN_MS) return;
+  published.keptAt = Date.now();
+  remember();
 }
 
 /** Tables that were captured and are not published any more: somebody took them out. */
