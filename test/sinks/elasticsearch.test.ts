@@ -210,6 +210,20 @@ describe('classifyBulk', () => {
     expect(JSON.stringify(delivery)).not.toContain('secret');
   });
 
+  test('asks for a smaller record when a text is too long for the index', () => {
+    const error = {
+      type: 'illegal_argument_exception',
+      reason: 'Document contains at least one immense term in field',
+    };
+    const body = Buffer.from(
+      JSON.stringify({ items: [{ create: { status: 201 } }, { create: { status: 400, error } }] }),
+    );
+    expect(classifyBulk({ status: 200, headers: {}, body }, 2, 0)).toEqual({
+      outcome: 'partial',
+      failed: [{ at: 1, retry: false, reason: 'too_large' }],
+    });
+  });
+
   test('does not believe an answer with other items than were sent', () => {
     expect(classifyBulk(answer(201), 2, 0).outcome).toBe('unavailable');
     const empty = { status: 200, headers: {}, body: Buffer.from('{}') };

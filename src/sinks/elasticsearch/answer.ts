@@ -4,7 +4,7 @@ import { type HttpAnswer, NoAnswer } from '../shared/http.ts';
 
 interface BulkItem {
   readonly status?: number;
-  readonly error?: { readonly type?: string };
+  readonly error?: { readonly type?: string; readonly reason?: string };
 }
 
 /** Statuses of single documents that the cluster or an operator can mend: 403 is a block on the index, 404 a missing one. */
@@ -33,7 +33,9 @@ function classifyItem(item: BulkItem | undefined, at: number): FailedRecord | nu
   if ((status >= 200 && status < 300) || status === 409) return null;
   // The type only: the reason quotes the document.
   const reason = `${status} ${item?.error?.type ?? 'no error type'}`;
-  if (status === 413) return { at, retry: false, reason: 'too_large' };
+  // A text too long for the index's mapping (OpenSearch: 32,766 bytes): the record is taken with its digest instead.
+  if (status === 413 || /immense term/.test(item?.error?.reason ?? ''))
+    return { at, retry: false, reason: 'too_large' };
   return { at, retry: status === 0 || RETRIED.has(status), reason };
 }
 

@@ -51,18 +51,32 @@ export function setupRequests(server: SearchServer, options: TemplateOptions): S
   ];
 }
 
+/** How values of any shape are mapped: `values` are searched, `details` are where long texts can stand. */
+interface OpenTypes {
+  readonly values: object;
+  readonly details: object;
+}
+
+/** OpenSearch refuses a document with a text of more than 32,766 bytes in a flat_object; Elasticsearch leaves it unindexed. */
+function openTypes(server: SearchServer): OpenTypes {
+  if (server.distribution === 'opensearch') {
+    return { values: { type: 'flat_object' }, details: { type: 'object', enabled: false } };
+  }
+  const flattened = { type: 'flattened', ignore_above: 8191 };
+  return { values: flattened, details: flattened };
+}
+
 function mappings(server: SearchServer, format: Format): object {
-  const flattened =
-    server.distribution === 'elasticsearch' ? { type: 'flattened', ignore_above: 8191 } : { type: 'flat_object' };
+  const types = openTypes(server);
   return {
     // A field nobody thought of must not make a record be refused: unknown texts become keywords.
     dynamic_templates: [{ texts: { match_mapping_type: 'string', mapping: keyword } }],
     date_detection: false,
-    properties: { '@timestamp': date, ...(format === 'ecs' ? ecsProperties(flattened) : nativeProperties(flattened)) },
+    properties: { '@timestamp': date, ...(format === 'ecs' ? ecsProperties(types) : nativeProperties(types)) },
   };
 }
 
-function ecsProperties(flattened: object): object {
+function ecsProperties(types: OpenTypes): object {
   return {
     message: { type: 'match_only_text' },
     ecs: { properties: { version: keyword } },
@@ -83,34 +97,34 @@ function ecsProperties(flattened: object): object {
     },
     client: { properties: { address: keyword, ip: { type: 'ip', ignore_malformed: true } } },
     source: { properties: { address: keyword, ip: { type: 'ip', ignore_malformed: true } } },
-    changetrail: { properties: ownProperties(flattened) },
+    changetrail: { properties: ownProperties(types) },
   };
 }
 
-function nativeProperties(flattened: object): object {
+function nativeProperties(types: OpenTypes): object {
   return {
     v: { type: 'byte' },
     index: { type: 'long' },
     id: long,
     time: date,
     captured: date,
-    ...ownProperties(flattened),
+    ...ownProperties(types),
   };
 }
 
-function ownProperties(flattened: object): object {
+function ownProperties({ values, details }: OpenTypes): object {
   return {
     kind: keyword,
     action: keyword,
     outcome: keyword,
     changed: long,
-    object: { properties: { key: flattened, old_key: flattened } },
-    actor: { properties: { on_behalf_of: flattened } },
-    context: flattened,
-    missing: flattened,
-    details: flattened,
-    before: flattened,
-    after: flattened,
+    object: { properties: { key: values, old_key: values } },
+    actor: { properties: { on_behalf_of: values } },
+    context: values,
+    missing: values,
+    details,
+    before: values,
+    after: values,
   };
 }
 
