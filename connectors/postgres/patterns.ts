@@ -1,7 +1,7 @@
 /** Decides which tables the patterns of a source mean. */
 export interface TableMatcher {
   matches(schema: string, table: string): boolean;
-  /** Patterns (not exclusions) that none of the given tables fit: a misspelt name is the usual reason. */
+  /** Patterns, and exclusions of one table, that none of the given tables fit: a misspelt name is the usual reason. */
   unused(tables: readonly { readonly schema: string; readonly table: string }[]): readonly string[];
 }
 
@@ -27,7 +27,8 @@ export function tableMatcher(patterns: readonly string[]): TableMatcher {
     matches: (schema, table) => compiled.findLast((pattern) => fits(pattern, schema, table))?.exclude === false,
     unused: (tables) =>
       compiled
-        .filter((pattern) => !pattern.exclude && !tables.some((t) => fits(pattern, t.schema, t.table)))
+        .filter((pattern) => !(pattern.exclude && /[*?]/.test(pattern.text)))
+        .filter((pattern) => !tables.some((t) => fits(pattern, t.schema, t.table)))
         .map((pattern) => pattern.text),
   };
 }
