@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 
 /** Deeper values are replaced by a mark: no reader of a record needs them, and a hostile one must not exhaust the stack. */
-export const MAX_DEPTH = 16;
+export const MAX_DEPTH = 32;
 /** Finds numbers, outside of strings as a rule, that a double may not hold as they are written. */
 const LONG_NUMBER = /[[:,\s]-?(?:\d{16}|\d+[eE.])/;
 const CUT_MARK = '…';

@@ -177,7 +177,7 @@ for (const major of postgresMajors()) {
       expect(short(lines)).toEqual(['message', 'public.a: UPDATE', 'public.a: UPDATE', 'message', 'public.a: UPDATE']);
     });
 
-    test('fires for upserts, COPY, writable CTEs, cascades, triggers and TRUNCATE', async () => {
+    test('fires for upserts, COPY, MERGE, writable CTEs, cascades, triggers and TRUNCATE', async () => {
       await database.query(`
         create table made (id serial primary key, what text);
         create function note() returns trigger language plpgsql as $f$ begin insert into made (what) values (tg_op); return null; end $f$;
@@ -191,6 +191,12 @@ for (const major of postgresMajors()) {
         pipeline(Readable.from('4\t0\n5\t0\n'), client.query(copyFrom('copy a from stdin'))),
       );
       expect(short(copied)).toEqual(['message', 'public.a: INSERT', 'public.a: INSERT']);
+      if (major >= 15) {
+        const merged = await inSession((client) =>
+          client.query('merge into a using (values (4)) s(id) on a.id = s.id when matched then update set v = 9'),
+        );
+        expect(short(merged)).toEqual(['message', 'public.a: UPDATE']);
+      }
       const cascade = await inSession((client) => client.query('delete from a where id = 1'));
       expect(short(cascade)).toEqual(['message', 'public.a: DELETE', 'public.b: DELETE']);
       const made = await inSession((client) => client.query('insert into watched values (1)'));

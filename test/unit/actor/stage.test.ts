@@ -173,13 +173,13 @@ describe('a message in the transaction', () => {
     });
   });
 
-  test('nested deeper than 16 keeps the upper levels', () => {
+  test('nested deeper than 32 keeps the upper levels', () => {
     const { begin, say, change } = stageWith();
     begin();
     say('message', `{"id":"a","deep":${'{"x":'.repeat(40)}1${'}'.repeat(40)}}`);
     const { actor, context } = change();
     expect(actor['truncated']).toEqual(['context.deep']);
-    expect(JSON.stringify(context)).toBe(`{"deep":${'{"x":'.repeat(15)}"[too deep]"${'}'.repeat(15)}}`);
+    expect(JSON.stringify(context)).toBe(`{"deep":${'{"x":'.repeat(31)}"[too deep]"${'}'.repeat(31)}}`);
   });
 
   test('may come decoded', () => {
