@@ -11,7 +11,7 @@ import { configurationReference, configurationSchema } from './reference/configu
 import { errorReference } from './reference/errors.ts';
 import { mappingsReference } from './reference/mappings.ts';
 import { recordReference } from './reference/record.ts';
-import { sinkPages } from './reference/sinks.ts';
+import { sinkReference } from './reference/sinks.ts';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
@@ -26,7 +26,9 @@ const FILES: Readonly<Record<string, () => Promise<string> | string>> = {
   'docs/reference/errors.md': errorReference,
   'docs/reference/cli.md': cliReference,
   'integrations/grafana/dashboard.json': () => json(grafanaDashboard()),
-  ...Object.fromEntries(Object.entries(await sinkPages()).map(([path, text]) => [path, () => text])),
+  ...Object.fromEntries(
+    Object.entries(await sinkReference()).map(([page, text]) => [`docs/reference/sinks/${page}`, () => text]),
+  ),
   ...Object.fromEntries(Object.entries(searchIntegrations()).map(([path, text]) => [path, () => text])),
 };
 

@@ -1,9 +1,9 @@
-/** What a sink's page says beyond its options. */
+/** What a sink's page shows beyond its options and behaviour. */
 export interface SinkNotes {
   /** Name of the sink in the example. */
   readonly name: string;
-  /** Options of the example, without `type`. Absent: the required ones with their own examples. */
-  readonly example?: Readonly<Record<string, unknown>>;
+  /** Options of the example, without `type`. */
+  readonly example: Readonly<Record<string, unknown>>;
   /** Optional packages to install. */
   readonly packages?: string;
   readonly notes?: readonly string[];
@@ -35,7 +35,7 @@ export const SINK_NOTES: Readonly<Record<string, SinkNotes>> = {
       servers: ['nats://nats-1.example.com:4222'],
       stream: 'AUDIT',
       subject: 'audit.{source}.{kind}.{object}',
-      credentials: '${file:/run/secrets/nats.creds}',
+      credentials: '${NATS_CREDENTIALS}',
       tls: { ca: '/etc/ssl/nats-ca.pem' },
     },
     notes: [
