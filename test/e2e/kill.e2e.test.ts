@@ -9,6 +9,8 @@ import { expectExactly, untilConfirmed, watchTruth } from './support/truth.ts';
 
 const SLOW = process.env['CHANGETRAIL_SLOW'] === '1';
 const PROCESS_KILLS = SLOW ? 50 : 5;
+/** Committed between two kills; two in a hundred have 5,000 rows. */
+const TRANSACTIONS = 60;
 const SERVER_KILLS = SLOW ? 10 : 2;
 
 /** Tables, the second slot, and the product's own slot: from here on everything committed must be in the ledger. */
@@ -47,11 +49,12 @@ describe.each(postgresMajors())('PostgreSQL %i', async (major) => {
       });
       await prepared(database, config);
       const random = randomFrom(seed);
-      const load = new Load({ url: database.url, seed, connections: 3 });
+      const load = new Load({ url: database.url, seed, connections: 3, transactions: TRANSACTIONS });
       for (let kill = 0; kill < PROCESS_KILLS; kill++) {
         await using trail = TrailProcess.launch(['run', '--config', config]);
         // Most kills come while it streams, some while it starts.
         if (random() < 0.8) await trail.streaming();
+        load.allow(TRANSACTIONS);
         await sleep(random() * 700);
         expect(trail.exit, trail.stderr).toBeNull();
         await trail.kill9();
@@ -77,10 +80,11 @@ describe.each(postgresMajors())('PostgreSQL %i', async (major) => {
       const config = writeConfig(directory.path, { url: database.url });
       await prepared(database, config);
       const random = randomFrom(seed);
-      const load = new Load({ url: database.url, seed, connections: 2 });
+      const load = new Load({ url: database.url, seed, connections: 2, transactions: TRANSACTIONS });
       await using trail = TrailProcess.launch(['run', '--config', config]);
       for (let kill = 0; kill < SERVER_KILLS; kill++) {
         await trail.streaming(kill + 1);
+        load.allow(TRANSACTIONS);
         await sleep(300 + random() * 700);
         if (kill % 2 === 0) await server.stop('immediate');
         else await server.kill9();

@@ -36,8 +36,8 @@ export interface LoadOptions {
   readonly url: string;
   readonly seed: number;
   readonly connections: number;
-  /** Rows of a large transaction. */
-  readonly large?: number;
+  /** Transactions to begin with; more by `allow`. Default: as many as there is time for. */
+  readonly transactions?: number;
 }
 
 /** Mixed transactions on several connections until it is stopped; a server that goes away is waited for. */
@@ -45,13 +45,18 @@ export class Load {
   readonly #options: LoadOptions;
   readonly #workers: Promise<void>[];
   #stopped = false;
+  /** So many transactions are run, however slow the machine: a test's size does not depend on its speed. */
+  #allowed: number;
   transactions = 0;
-  /** Commits of large transactions. */
-  large = 0;
 
   constructor(options: LoadOptions) {
     this.#options = options;
+    this.#allowed = options.transactions ?? Number.POSITIVE_INFINITY;
     this.#workers = Array.from({ length: options.connections }, (_, i) => this.#work(i));
+  }
+
+  allow(transactions: number): void {
+    this.#allowed += transactions;
   }
 
   async stop(): Promise<void> {
@@ -67,8 +72,12 @@ export class Load {
       try {
         await client.connect();
         while (!this.#stopped) {
-          await this.#transaction(client, worker, random);
+          if (this.transactions >= this.#allowed) {
+            await sleep(10);
+            continue;
+          }
           this.transactions++;
+          await this.#transaction(client, worker, random);
           // The test is about order and loss; how fast changes can be read is the bench's matter.
           await sleep(random() * 10);
         }
@@ -130,11 +139,9 @@ export class Load {
     } else if (pick < 0.98) {
       await client.query('insert into elsewhere.log values (1)');
     } else {
-      const rows = this.#options.large ?? 5_000;
       await client.query(
-        `insert into entry (account, amount, who) select ${id}, g, 'large' from generate_series(1, ${rows}) g`,
+        `insert into entry (account, amount, who) select ${id}, g, 'large' from generate_series(1, 5000) g`,
       );
-      this.large++;
     }
   }
 }
