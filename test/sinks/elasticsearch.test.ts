@@ -163,7 +163,7 @@ describe.skipIf(process.env['CHANGETRAIL_SINKS'] !== 'all')(
       await install(server.port);
       await using trial = await runTrial();
       await trial.fill(2000);
-      const delivery = trial.deliver(sinkTo(server.port, { timeout_ms: 30_000 }));
+      const delivery = trial.deliver(sinkTo(server.port, { timeout_ms: 30_000 }), { batch_records: 20 });
       await trial.until(() => delivery.status().cursor > 0, 'first documents');
       await call(server.port, 'PUT', `/${STREAM}/_settings`, { 'index.blocks.write': true });
       await trial.fill(100);

@@ -72,7 +72,7 @@ function mappings(server: SearchServer, format: Format): object {
     // A field nobody thought of must not make a record be refused: unknown texts become keywords.
     dynamic_templates: [{ texts: { match_mapping_type: 'string', mapping: keyword } }],
     date_detection: false,
-    properties: { '@timestamp': date, ...(format === 'ecs' ? ecsProperties(types) : nativeProperties(types)) },
+    properties: { '@timestamp': date, ...(format === 'ecs' ? ecsProperties(types) : nativeProperties()) },
   };
 }
 
@@ -101,7 +101,11 @@ function ecsProperties(types: OpenTypes): object {
   };
 }
 
-function nativeProperties(types: OpenTypes): object {
+/** As they stand, keys and values can be anything and not only objects: they are kept and not indexed. */
+const UNINDEXED = { type: 'object', enabled: false } as const;
+
+function nativeProperties(): object {
+  const types: OpenTypes = { values: UNINDEXED, details: UNINDEXED };
   return {
     v: { type: 'byte' },
     index: { type: 'long' },
