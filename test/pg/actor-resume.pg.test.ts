@@ -27,7 +27,7 @@ for (const major of postgresMajors()) {
         });
         const rows = 15_000;
         let inTheMiddle = 0;
-        for (let round = 0; round < 5 && inTheMiddle < 2; round++) {
+        for (let round = 0; round < 5 && inTheMiddle === 0; round++) {
           const first = round * 2 * rows;
           const fill = (from: number) =>
             `insert into big select g, repeat('x', 100) from generate_series(${from}, ${from + rows - 1}) g`;
@@ -50,7 +50,7 @@ for (const major of postgresMajors()) {
           expect(wrong).toBeUndefined();
         }
         expect(inTheMiddle, 'no round was cut in the middle').toBeGreaterThan(0);
-      });
+      }, 600_000);
     },
   );
 
