@@ -42,6 +42,24 @@ export function createClient(url: string, name: string): MongoClient {
   }
 }
 
+/**
+ * The url of one of several mongos. A cursor lives on the mongos that opened it, and the driver would send each command to
+ * another one. `pick` is a number from 0 to below 1.
+ */
+export function oneRouterUrl(url: string, pick: number): string {
+  if (url.startsWith('mongodb+srv://')) return `${url}${queryMark(url)}srvMaxHosts=1`;
+  return url.replace(/^(mongodb:\/\/(?:[^@/]*@)?)([^/?]+)/, (_, before: string, hosts: string) => {
+    const list = hosts.split(',');
+    return `${before}${list[Math.floor(pick * list.length)]}`;
+  });
+}
+
+/** What stands before a further parameter of a url. */
+function queryMark(url: string): string {
+  if (url.includes('?')) return '&';
+  return /:\/\/[^/]*\//.test(url) ? '?' : '/?';
+}
+
 /** Connects and asks what is there. @throws AUD_MONGO_CONNECT, _AUTH, _STANDALONE, _VERSION */
 export async function inspectDeployment(client: MongoClient, url: string, name: string): Promise<Deployment> {
   const admin = client.db('admin');
@@ -128,8 +146,9 @@ async function isStandalone(url: string): Promise<boolean> {
     .replace(/([?&])replicaSet=[^&]*&?/i, '$1')
     .replace(/[?&]$/, '');
   if (!direct.startsWith('mongodb://')) return false;
-  const parameter = direct.includes('?') ? '&' : /:\/\/[^/]*\//.test(direct) ? '?' : '/?';
-  const client = new MongoClient(`${direct}${parameter}directConnection=true`, { serverSelectionTimeoutMS: 2_000 });
+  const client = new MongoClient(`${direct}${queryMark(direct)}directConnection=true`, {
+    serverSelectionTimeoutMS: 2_000,
+  });
   try {
     const hello = await client.db('admin').command({ hello: 1 });
     return hello['setName'] === undefined && hello['msg'] !== 'isdbgrid';

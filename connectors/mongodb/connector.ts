@@ -4,7 +4,7 @@ import type { CheckReport, Connector, ResumePoint, SourceHost, SourceStream } fr
 import { AuditError } from '../../src/errors/audit-error.ts';
 import { Attribution } from './attribution.ts';
 import { checkMongodb } from './check.ts';
-import { createClient, type Deployment, describeDeployment, inspectDeployment } from './client.ts';
+import { createClient, type Deployment, describeDeployment, inspectDeployment, oneRouterUrl } from './client.ts';
 import { type ClusterTime, isoTime, timeText } from './cluster-time.ts';
 import { type CollectionInfo, capturedCollections, matchingDatabases, withoutImages } from './collections.ts';
 import { RawCursor } from './cursor.ts';
@@ -83,15 +83,13 @@ class MongodbConnector implements Connector {
 
   async open(resume: ResumePoint, signal: AbortSignal): Promise<SourceStream> {
     await this.close();
-    const { url, name } = this.#options;
-    const client = createClient(url, name);
-    this.#client = client;
-    const abort = () => void client.close();
+    const abort = () => void this.#client?.close();
     signal.addEventListener('abort', abort, { once: true });
     try {
-      return await this.#open(client, resume, signal);
+      const { client, deployment } = await this.#connect();
+      return await this.#open(client, deployment, resume, signal);
     } catch (error) {
-      throw mongoError(error, name);
+      throw mongoError(error, this.#options.name);
     } finally {
       signal.removeEventListener('abort', abort);
     }
@@ -103,10 +101,28 @@ class MongodbConnector implements Connector {
     await client?.close();
   }
 
-  async #open(client: MongoClient, resume: ResumePoint, signal: AbortSignal): Promise<SourceStream> {
+  /** Of a sharded cluster one mongos is kept to. */
+  async #connect(): Promise<{ client: MongoClient; deployment: Deployment }> {
+    const { url, name } = this.#options;
+    const client = createClient(url, name);
+    this.#client = client;
+    const deployment = await inspectDeployment(client, url, name);
+    if (!deployment.sharded) return { client, deployment };
+    await client.close();
+    const one = oneRouterUrl(url, Math.random());
+    const router = createClient(one, name);
+    this.#client = router;
+    return { client: router, deployment: await inspectDeployment(router, one, name) };
+  }
+
+  async #open(
+    client: MongoClient,
+    deployment: Deployment,
+    resume: ResumePoint,
+    signal: AbortSignal,
+  ): Promise<SourceStream> {
     const options = this.#options;
     const host = this.#host;
-    const deployment = await inspectDeployment(client, options.url, options.name);
     const state = restoreState(resume.state) ?? restoreState(resume.started);
     const stands = whereItStands(resume);
     const { start, cause } = await this.#decide(client, deployment, stands, state, signal);

@@ -13,7 +13,7 @@ import type { ImageState } from './image-state.ts';
 import type { Namespaces } from './namespaces.ts';
 import type { CollectionMatcher } from './patterns.ts';
 import { type Detail, type StreamStart, streamPipeline } from './pipeline.ts';
-import { formatPosition } from './position.ts';
+import { formatPosition, laterPlace, type RecordPlace } from './position.ts';
 import type { Start } from './resume.ts';
 import { tokenTime } from './resume-token.ts';
 import type { AutomaticSetup } from './setup.ts';
@@ -254,8 +254,13 @@ export class MongoStream implements SourceStream {
     const covered = tokenTime(batch.token);
     const over = covered !== null && compareTimes(covered, time) > 0;
     if (!over && seq < 0) return;
-    const position = over ? { time: covered, seq: -1 } : { time, seq };
-    const text = formatPosition({ ...position, token: this.#proof });
+    const seen = over ? { time: covered, seq: -1 } : { time, seq };
+    // While the start of a transaction is read a second time, the ledger is still ahead.
+    const { held } = this.#options.start;
+    const place = laterPlace<RecordPlace>(seen, held)!;
+    // Of a rename only the first record is there: no position says that.
+    if (place === held && held.partOnly) return;
+    const text = formatPosition({ time: place.time, seq: place.seq, token: this.#proof });
     if (batch.events.length > 0) {
       host.metrics.lagMs = Math.max(0, host.now() - this.#sink.lastWallMs);
       host.output.reached(text);

@@ -90,6 +90,34 @@ describe.skipIf(await mongoMissing())('resume', () => {
     expect(new Set(changes.map((r) => r.source.tx)).size).toBe(1);
   });
 
+  test('a position is never moved back while the start of a transaction is read again', async () => {
+    const server = await provideMongo({ replicaSet: true });
+    await using database = server.createDatabase();
+    await using client = new MongoClient(server.url);
+    const db = client.db(database.name);
+    await db.createCollection('a');
+    await using capture = await startCapture({
+      url: server.url,
+      source: { collections: [`${database.name}.*`], batch_size: 10 },
+    });
+    await client.withSession((session) =>
+      session.withTransaction(() =>
+        db.collection<Document>('a').insertMany(
+          upTo(500).map((n) => ({ n })),
+          { session },
+        ),
+      ),
+    );
+    // Each start reads the transaction from its beginning, and is ended while it does.
+    for (let round = 0; round < 6; round++) {
+      const before = capture.records().length;
+      await until(() => capture.records().length > before, { what: 'more records' });
+      await (round % 2 === 0 ? capture.stop() : capture.abort());
+      await capture.start();
+    }
+    expect(numbers(await capture.changes('a'))).toEqual(upTo(500));
+  });
+
   test('an idle source moves on, so that it stays inside of the oplog', async () => {
     await using server = await provideMongo({
       replicaSet: true,

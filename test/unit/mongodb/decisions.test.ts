@@ -1,7 +1,7 @@
 import { MongoNetworkError, MongoServerError } from 'mongodb';
 import { describe, expect, test } from 'vitest';
 import type { Deployment } from '../../../connectors/mongodb/client.ts';
-import { splitsLargeEvents } from '../../../connectors/mongodb/client.ts';
+import { oneRouterUrl, splitsLargeEvents } from '../../../connectors/mongodb/client.ts';
 import { historyLost, mongoError } from '../../../connectors/mongodb/errors.ts';
 import { ImageState } from '../../../connectors/mongodb/image-state.ts';
 import { mongodbOptions } from '../../../connectors/mongodb/options.ts';
@@ -221,6 +221,18 @@ test('servers that split large events', () => {
     true,
     true,
   ]);
+});
+
+test('of several mongos one is kept to', () => {
+  const url = 'mongodb://u:p@a:1,b:2,c:3/admin?tls=true';
+  expect([0, 0.5, 0.99].map((pick) => oneRouterUrl(url, pick))).toEqual([
+    'mongodb://u:p@a:1/admin?tls=true',
+    'mongodb://u:p@b:2/admin?tls=true',
+    'mongodb://u:p@c:3/admin?tls=true',
+  ]);
+  expect(oneRouterUrl('mongodb://a,b', 0)).toBe('mongodb://a');
+  expect(oneRouterUrl('mongodb+srv://x.example', 0)).toBe('mongodb+srv://x.example/?srvMaxHosts=1');
+  expect(oneRouterUrl('mongodb+srv://x.example/?a=b', 0)).toBe('mongodb+srv://x.example/?a=b&srvMaxHosts=1');
 });
 
 test('options have defaults and refuse unknown keys', () => {
