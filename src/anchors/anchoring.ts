@@ -89,7 +89,7 @@ export class Anchoring {
       if (held === undefined && here !== null) await this.#put(anchor, here);
       if (held == null || !this.#isOurs(anchor, held)) return;
       this.#note(anchor, held.size, null);
-      if (held.size > (here?.size ?? 0)) throw rolledBack('the ledger', held, here);
+      if (held.size > tree.size) throw rolledBack('the ledger', held, here);
       if (!tree.agrees(held)) throw forked(anchor.name, held);
     } catch (error) {
       if (isRefusal(error)) throw error;

@@ -9,7 +9,7 @@ import { DirectoryLock } from './lock.ts';
 import { checkpointText, type Head, parseHead, signNote } from './note.ts';
 import { readCheckpoint } from './tree.ts';
 import { TreeFollower } from './tree-follower.ts';
-import { readTreeState } from './tree-state.ts';
+import { readTreeState, writeTreeState } from './tree-state.ts';
 
 export interface NewLedger {
   readonly origin: string;
@@ -59,13 +59,15 @@ async function replaceLedger(data: string, options: BeginAnewOptions): Promise<N
   const end = { next: 1, segment: 0, offset };
   const tree = TreeFollower.open({ ledger: next, segments: join(next, 'segments'), synced: 0, signed: null, end });
   const text = checkpointText({ origin, ...tree.integrate(end) });
-  replaceFile(join(next, 'checkpoint'), await signNote(text, [localSigner(key)]));
+  const head = await signNote(text, [localSigner(key)]);
+  replaceFile(join(next, 'checkpoint'), head);
   // The old state would call the new ledger a rollback, old cursors count records of the old one.
   if (existsSync(layout.ledger)) moveFile(layout.ledger, archived);
   for (const path of [layout.treeState, layout.cursors, layout.anchors]) {
     if (existsSync(path)) moveFile(path, join(archived, basename(path)));
   }
   moveFile(next, layout.ledger);
+  writeTreeState(layout.treeState, { synced: 0, head, keys: [key.vkey] });
   return { origin, vkey: key.vkey, archived, lastKnown: old?.size ?? null };
 }
 

@@ -171,6 +171,9 @@ class LedgerIntegrity implements Integrity {
     this.#stopTimer();
     await this.#maintenance.close();
     await this.#anchoring.close();
+    const { writer } = this.#plan.ledger;
+    // What was written last must be under the last head; what failed is told by the ledger's own close.
+    if (writer.failure === null) await writer.flushed().catch(() => undefined);
     await this.#tree.close();
   }
 

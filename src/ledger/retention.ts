@@ -5,6 +5,7 @@ import { readHead } from '../record/head.ts';
 import { removeFile } from './file-ops.ts';
 import { listSegments, type Segment } from './layout.ts';
 import { firstLine, lastLine } from './lines.ts';
+import { TILE_WIDTH } from './merkle.ts';
 import type { Head } from './note.ts';
 
 /** A time for which nothing may be removed, for as long as the hold is configured. */
@@ -45,7 +46,7 @@ export function findExpired(
   let newest = '';
   // The newest segment is never closed.
   for (const [i, segment] of all.slice(0, -1).entries()) {
-    if (all[i + 1]!.first > size) break;
+    if (all[i + 1]!.first > size - (size % TILE_WIDTH)) break;
     const span = spanOf(segment);
     if (Date.parse(span.newest) >= limitMs || holds.some((hold) => isHeld(span, hold))) break;
     if (segments.length === 0) oldest = span.oldest;

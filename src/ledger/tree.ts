@@ -120,10 +120,14 @@ export class LedgerTree {
     this.#schedule();
   }
 
+  /** Durable records. */
+  get size(): number {
+    return this.#options.writer.durable.next;
+  }
+
   /** True when the head is one of this ledger: not beyond it, and of the same records. */
   agrees(head: Head): boolean {
-    const size = this.#options.writer.durable.next;
-    return head.size <= size && this.#reader(size).rootAt(head.size).equals(head.root);
+    return head.size <= this.size && this.#reader(this.size).rootAt(head.size).equals(head.root);
   }
 
   /** Proofs from the published tree. */
