@@ -19,6 +19,8 @@ import {
 import { bindActor } from './scope.ts';
 import { type StatementKind, statementKind } from './sql-text.ts';
 
+export type { AttachOptions } from './options.ts';
+
 /** What is used of a `pg` client: `query`, and what lies below it in `pg` 8. */
 interface ClientLike {
   query(...args: unknown[]): unknown;
@@ -31,8 +33,6 @@ interface PoolLike {
   connect(...args: unknown[]): unknown;
   on(event: 'acquire', listener: (client: ClientLike) => void): unknown;
 }
-
-export type { AttachOptions } from './options.ts';
 
 type Send = (...args: unknown[]) => unknown;
 

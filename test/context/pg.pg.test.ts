@@ -4,7 +4,7 @@ import { from as copyFrom } from 'pg-copy-streams';
 import Cursor from 'pg-cursor';
 import { describe, expect, test } from 'vitest';
 import { parseClaim } from '../../src/context/claim.ts';
-import { createSigner, withActor } from '../../src/context/index.ts';
+import { createSigner, withActor, withActorFrom } from '../../src/context/index.ts';
 import { attachActor } from '../../src/context/pg.ts';
 import { postgresMajors } from '../support/provide.ts';
 import { type AuditedDatabase, auditedDatabase, messagesOf, whoDidWhat } from './support/wal.ts';
@@ -297,6 +297,17 @@ describe('a pool of one', () => {
     const changes = whoDidWhat(await database.transactions());
     expect(changes).toHaveLength(175);
     for (const { text, actor } of changes) expect(String(actor)).toBe(text.split('/')[0]);
+  });
+
+  it('goes on when who acts cannot be said', async () => {
+    const failing = () => {
+      throw new TypeError('the session store is gone');
+    };
+    for (const write of ["insert into item values ('a')", { text: 'insert into item values ($1)', values: ['b'] }]) {
+      await expect(withActorFrom(failing, () => pool.query(write))).rejects.toThrow('the session store is gone');
+    }
+    await withActor(alice, () => pool.query("insert into item values ('c')"));
+    expect(whoDidWhat(await database.transactions())).toEqual([{ text: 'c', actor: 'alice' }]);
   });
 
   it('leaves nothing on the session', async () => {
