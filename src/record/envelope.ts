@@ -65,7 +65,7 @@ export const OUTCOME_SUCCESS = fragment(',"outcome":"success"');
 const MICROS_PER_SECOND = 1_000_000n;
 
 /** The last second that was asked for, and its text: commits come in order, so most ask for the same. */
-let lastSecond = -1n;
+let lastSecond: bigint | null = null;
 let lastSecondText = '';
 
 /** ISO 8601 with six digits from microseconds since 1970. */
