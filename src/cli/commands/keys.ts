@@ -22,7 +22,7 @@ export function keysCommand(): Command {
   keys.addHelpText(
     'after',
     `
-These are the keys that run creates in the data directory. Keys given in the configuration (integrity.keys) are rotated
+These are the keys that run creates in the data directory. Keys given in the configuration (ledger.keys) are rotated
 there: list the new one beside the old one, and remove the old one after a while.
 
 Examples:
