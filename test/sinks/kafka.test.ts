@@ -17,7 +17,7 @@ const TOPIC = 'audit';
 
 const sinkTo = (port: number, more: object = {}) =>
   createKafkaSink(
-    kafkaOptions.parse({ type: 'kafka', brokers: [`127.0.0.1:${port}`], topic: TOPIC, timeout_ms: 1500, ...more }),
+    kafkaOptions.parse({ type: 'kafka', brokers: [`127.0.0.1:${port}`], topic: TOPIC, timeout_ms: 20_000, ...more }),
     { name: 'kafka', log: memoryLog().log, now: Date.now },
   );
 
@@ -65,7 +65,7 @@ async function startLight(): Promise<SinkReceiver & { messages: Message[] }> {
     messages: reader.messages,
     sink(port) {
       advertiser.advertised = port;
-      return sinkTo(port);
+      return sinkTo(port, port === advertiser.port ? {} : { timeout_ms: 1500 });
     },
     ids: async () => reader.messages.map(({ headers }) => headers['id'] ?? ''),
     async [Symbol.asyncDispose]() {
@@ -102,7 +102,7 @@ async function startKafka(): Promise<SinkReceiver> {
     port: advertiser.port,
     sink(port) {
       advertiser.advertised = port;
-      return port === advertiser.port ? sinkTo(port, secure('auditsecret')) : sinkTo(port);
+      return port === advertiser.port ? sinkTo(port, secure('auditsecret')) : sinkTo(port, { timeout_ms: 1500 });
     },
     ids: async () => reader.messages.map(({ headers }) => headers['id'] ?? ''),
     restart: (whileDown) => broker.restart(whileDown),

@@ -22,7 +22,7 @@ const optionsFor = (port: number, more: object = {}) =>
     servers: [`nats://127.0.0.1:${port}`],
     user: USER,
     password: PASSWORD,
-    timeout_ms: 1500,
+    timeout_ms: 20_000,
     ...more,
   });
 const sinkTo = (port: number, more: object = {}) =>
@@ -72,7 +72,7 @@ async function startNats(): Promise<SinkReceiver> {
   const seen: string[] = [];
   return {
     port,
-    sink: (to) => sinkTo(to),
+    sink: (to) => sinkTo(to, to === port ? {} : { timeout_ms: 1500 }),
     async ids() {
       for (const { id } of await messagesOf(port, 'AUDIT', seen.length + 1)) seen.push(id);
       return seen;

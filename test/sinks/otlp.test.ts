@@ -38,7 +38,7 @@ type Encoding = 'protobuf' | 'json';
 
 const sinkTo = (port: number, encoding: Encoding, more: object = {}) =>
   createOtlpSink(
-    otlpOptions.parse({ type: 'otlp', url: `http://127.0.0.1:${port}`, encoding, timeout_ms: 700, ...more }),
+    otlpOptions.parse({ type: 'otlp', url: `http://127.0.0.1:${port}`, encoding, timeout_ms: 20_000, ...more }),
     { name: 'otlp', log: memoryLog().log, now: Date.now },
   );
 
@@ -60,7 +60,8 @@ async function startCollector(encoding: Encoding): Promise<SinkReceiver & { all(
   return {
     port: collector.port,
     all,
-    sink: (port) => sinkTo(port, encoding),
+    // Behind a proxy that stalls a request is soon given up; before the receiver itself, no slow machine makes it so.
+    sink: (port) => sinkTo(port, encoding, port === collector.port ? {} : { timeout_ms: 1500 }),
     ids: async () => all().map((record) => attribute(record, 'changetrail.id') ?? ''),
     restart: (whileDown) => collector.restart(whileDown),
     [Symbol.asyncDispose]: () => collector[Symbol.asyncDispose](),

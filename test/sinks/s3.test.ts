@@ -30,7 +30,7 @@ const sinkTo = (port: number, bucket: string, more: object = {}) =>
       bucket,
       endpoint: `http://127.0.0.1:${port}`,
       path_style: true,
-      timeout_ms: 1500,
+      timeout_ms: 20_000,
       batch_wait_ms: 10,
       ...KEYS,
       ...more,
@@ -107,7 +107,7 @@ async function startS3(): Promise<SinkReceiver> {
   const seen = new Map<string, string[]>();
   return {
     port: server.port,
-    sink: (port) => sinkTo(port, 'audit'),
+    sink: (port) => sinkTo(port, 'audit', port === server.port ? {} : { timeout_ms: 1500 }),
     async ids() {
       const ids: string[] = [];
       for (const key of (await bucket.keys()).filter(isData).toSorted()) {

@@ -31,7 +31,7 @@ const sinkTo = (port: number, transport: Transport, more: object = {}) =>
       host: '127.0.0.1',
       port,
       transport,
-      timeout_ms: 700,
+      timeout_ms: 20_000,
       max_message_bytes: 65_536,
       ...more,
     }),
@@ -76,7 +76,8 @@ async function startRsyslog(transport: Transport): Promise<SinkReceiver> {
   const more = transport.endsWith('tls') ? server.tls : {};
   return {
     port: server.ports[transport],
-    sink: (port) => sinkTo(port, transport, more),
+    // Behind a proxy that stalls a request is soon given up; before the receiver itself, no slow machine makes it so.
+    sink: (port) => sinkTo(port, transport, port === server.ports[transport] ? more : { ...more, timeout_ms: 1500 }),
     ids: async () => server.received().map(({ sd }) => /(?<= id=")[^"]*/.exec(sd)?.[0] ?? ''),
     restart: (whileDown) => server.receiver.restart(whileDown),
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
