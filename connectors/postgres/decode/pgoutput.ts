@@ -275,7 +275,10 @@ export class PgoutputDecoder {
 
   #relation(b: Buffer): Pending {
     const oid = b.readUInt32BE(1);
-    if (this.#messages.get(oid)?.equals(b) === true && this.#relations.has(oid)) return null;
+    const known = this.#relations.get(oid);
+    // Where the replica identity is no key, the message does not tell when the primary key changed: the catalog is asked again.
+    const tellsKey = known?.identity === 'default' || known?.identity === 'index';
+    if (tellsKey && this.#messages.get(oid)?.equals(b) === true) return null;
     this.#messages.set(oid, Buffer.from(b));
     return parseRelation(b);
   }
