@@ -15,6 +15,10 @@ const rounds = Number(values.rounds);
 /** Each is loaded when it is asked for: most need servers or clients that others do not. */
 const WORKLOADS: Readonly<Record<string, () => Promise<void>>> = {
   actor: async () => (await import('./actor.ts')).runActor({ rounds }),
+  verify: async () =>
+    (await import('./verify.ts')).runVerify({ rounds, records: Math.max(Number(values.changes), 300_000) }),
+  sinks: async () =>
+    (await import('./sinks.ts')).runSinks({ rounds, records: Math.min(Number(values.changes), 200_000) }),
   w1: async () => (await import('./w1.ts')).runW1({ rounds, changes: Number(values.changes) }),
   w2: async () =>
     void (await (await import('./w2.ts')).runW2({ rounds, changes: Math.min(Number(values.changes), 100_000) })),
