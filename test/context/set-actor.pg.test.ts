@@ -1,3 +1,6 @@
+import { execFileSync } from 'node:child_process';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { describe, expect, test } from 'vitest';
 import { REMOVE_SET_ACTOR_SQL, SET_ACTOR_SQL } from '../../src/context/sql.ts';
@@ -117,6 +120,20 @@ describe.each(postgresMajors())('changetrail.set_actor on PostgreSQL %i', (major
       await client.end();
       await server.query(`drop database ${name}`);
     }
+  });
+
+  test('is what changetrail setup --set-actor prints, to be piped into psql', async () => {
+    await using database = await auditedDatabase('create table item (name text)', major);
+    const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+    const printed = (...more: string[]) =>
+      execFileSync(process.execPath, [main, 'setup', '--set-actor', ...more], { encoding: 'utf8' });
+    await database.query(printed());
+    await inOne(database, "select changetrail.set_actor('alice')", "insert into item values ('a')");
+    expect(whoDidWhat(await database.transactions())).toEqual([{ text: 'a', actor: 'alice' }]);
+    await database.query(printed('--remove'));
+    expect((await database.query("select to_regnamespace('changetrail') is null as gone")).rows).toEqual([
+      { gone: true },
+    ]);
   });
 
   test('is taken away without trace, but not what others put beside it', async () => {

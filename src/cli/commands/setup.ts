@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import type { Configuration } from '../../config/load.ts';
+import { REMOVE_SET_ACTOR_SQL, SET_ACTOR_SQL } from '../../context/sql.ts';
 import type { Connector } from '../../core/connector.ts';
 import { AuditError } from '../../errors/audit-error.ts';
 import { configOption, configured } from '../configured.ts';
@@ -10,6 +11,7 @@ import { lookingHost } from './doctor.ts';
 interface SetupOptions {
   readonly config: string;
   readonly sessionContext?: boolean;
+  readonly setActor?: boolean;
   readonly remove?: boolean;
   readonly apply?: boolean;
   readonly sinks?: boolean;
@@ -21,7 +23,8 @@ export function setupCommand(): Command {
     .description('print the statements that make the sources ready for capture')
     .addOption(configOption())
     .option('--session-context', 'statements by which the database itself says who is in session')
-    .option('--remove', 'with --session-context: statements that take it away again')
+    .option('--set-actor', 'the optional function changetrail.set_actor, for psql and other SQL users')
+    .option('--remove', 'with --session-context or --set-actor: statements that take it away again')
     .option('--sinks', 'requests that the receivers of the sinks need: index templates, lifecycles')
     .option('--apply', 'with --session-context or --sinks: also run them')
     .addHelpText(
@@ -34,10 +37,15 @@ Examples:
   changetrail setup | psql "$SHOP_DATABASE_URL"
   changetrail setup --session-context | psql "$SHOP_ADMIN_URL"
   changetrail setup --session-context --remove --apply
+  changetrail setup --set-actor | psql "$SHOP_ADMIN_URL"
   changetrail setup --sinks --apply`,
     )
     .action(async (options: SetupOptions) => {
       requireFitting(options);
+      if (options.setActor === true) {
+        printStatements(options.remove === true ? REMOVE_SET_ACTOR_SQL : SET_ACTOR_SQL);
+        return;
+      }
       const { configuration, log } = await configured(options.config);
       if (options.sinks === true) {
         const results = await setUpSinks(configuration, log, options.apply === true);
@@ -54,7 +62,7 @@ Examples:
               ? `${name}: nothing to do.\n`
               : `${name}: ${statements.length} statements${done}.\n`,
           );
-          for (const statement of statements) process.stdout.write(`${statement};\n`);
+          printStatements(statements);
         } finally {
           await connector.close();
         }
@@ -73,14 +81,19 @@ async function statementsOf(
   return (await connector.sessionContext?.(request)) ?? [];
 }
 
+function printStatements(statements: readonly string[]): void {
+  for (const statement of statements) process.stdout.write(`${statement};\n`);
+}
+
 function requireFitting(options: SetupOptions): void {
-  const { sessionContext, sinks, remove, apply } = options;
-  const both = sessionContext === true && sinks === true;
-  if (!both && (sessionContext === true || (remove !== true && (apply !== true || sinks === true)))) return;
+  const { sessionContext = false, setActor = false, sinks = false, remove = false, apply = false } = options;
+  const several = [sessionContext, setActor, sinks].filter(Boolean).length > 1;
+  const misplaced = (remove && !sessionContext && !setActor) || (apply && !sessionContext && !sinks);
+  if (!several && !misplaced) return;
   throw new AuditError('AUD_CLI_USAGE', {
-    message: both
-      ? '--session-context and --sinks do not go together.'
-      : '--remove goes with --session-context, --apply with --session-context or --sinks.',
+    message: several
+      ? 'Only one of --session-context, --set-actor and --sinks at a time.'
+      : '--remove goes with --session-context or --set-actor, --apply with --session-context or --sinks.',
     action: 'See changetrail setup --help.',
   });
 }
