@@ -3,6 +3,9 @@ import pg from 'pg';
 import { AuditError } from '../../src/errors/audit-error.ts';
 import { postgresError } from './errors.ts';
 
+/** A role's own limit must not end what has to wait. */
+const UNLIMITED = '-c statement_timeout=0';
+
 /**
  * Settings that decide how values are written as text; pinned, because a record must not depend on a role's or a database's
  * defaults. `lc_monetary` is for money; the search path and quoting for `regclass` and the names of types.
@@ -50,7 +53,7 @@ export function clientConfig(url: string, name: string): pg.ClientConfig {
     application_name: `changetrail ${name}`,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
-    options: options ? `${options} ${PINNED}` : PINNED,
+    options: [options ?? '', PINNED, UNLIMITED].join(' ').trim(),
   };
 }
 

@@ -44,6 +44,7 @@ import {
   recordNarrowed,
   recordTableGaps,
   type Surroundings,
+  streamedTables,
   type WatchContext,
   watchOnce,
 } from './watch.ts';
@@ -159,7 +160,14 @@ class PostgresConnector implements Connector {
       matcher,
       types: new TypeCatalog(),
       known,
-      published: { seen: looked, keptAt: this.#host.now(), publication: around.mainOid, lost: new Map() },
+      published: {
+        seen: looked,
+        keptAt: this.#host.now(),
+        joinAt: null,
+        publication: around.mainOid,
+        lost: new Map(),
+      },
+      streamed: new Set(),
       limits: new Map(),
       output: this.#host.output,
       log,
@@ -183,19 +191,24 @@ class PostgresConnector implements Connector {
     }
     const set = await lookAround(client, context);
     context.published.publication = set.mainOid;
+    // A publication that the slot's place in the log may lie before is joined later.
+    const reads = continuity.newSlot || before.stands === null ? undefined : kept?.streamed;
+    for (const name of set.publications) {
+      if (name === options.publication || reads === undefined || reads.includes(name)) context.streamed.add(name);
+    }
     this.#published = context.published;
     context.remember();
     const start = continuity.newLineage ? from : (maxLsn(before.stands, from) ?? from);
     this.#recordStart(context, state, before.stands, start, around);
     const at = continuity.newSlot ? formatLsn(from) : await currentLsn(client);
-    await attach(client, around.selection.wanted, at, context);
+    await attach(client, streamedTables(around.selection.wanted, context), at, context);
     recordLimits(around.selection.wanted, at, context);
     if (options.setup === 'auto') recordDetached(around.plan.removed, context);
     // Only a start that does not follow the ledger's last record: there the position says what the record cannot.
     if (before.stands === null || continuity.gap !== null) this.#host.output.idle(formatLsn(start));
     return this.#stream(context, state, start, {
       held: continuity.newLineage ? { lsn: 0n, seq: -1 } : before.held,
-      publications: set.publications,
+      publications: [...context.streamed],
     });
   }
 
@@ -314,9 +327,9 @@ class PostgresConnector implements Connector {
     });
   }
 
-  #remember(state: SourceState, { known, published }: WatchContext): void {
+  #remember(state: SourceState, { known, published, streamed }: WatchContext): void {
     const { seen, publication } = published;
-    this.#host.remember({ ...state, seen, publication, tables: known.toJSON() });
+    this.#host.remember({ ...state, seen, publication, streamed: [...streamed], tables: known.toJSON() });
   }
 
   #warnOfPatterns(around: Surroundings): void {
@@ -419,7 +432,7 @@ class PostgresConnector implements Connector {
       } catch (error) {
         if (signal.aborted) return;
         const code = error instanceof AuditError ? error.code : null;
-        if (code === 'AUD_PG_PUBLICATION_LOST' || code === 'AUD_PG_SLOT_LOST') throw error;
+        if (code !== null && ENDS_STREAM.has(code)) throw error;
         // The stream itself tells when the server is gone; a look that failed is only made again.
         context.log.warn(
           { event: 'watch_failed', code },
@@ -442,6 +455,12 @@ class PostgresConnector implements Connector {
   }
 }
 
+/** What a look finds that the stream cannot go on with. */
+const ENDS_STREAM: ReadonlySet<string> = new Set([
+  'AUD_PG_PUBLICATION_LOST',
+  'AUD_PG_PUBLICATION_ADDED',
+  'AUD_PG_SLOT_LOST',
+]);
 const SLOT_TRIES = 10;
 const SLOT_TRY_MS = 200;
 
@@ -479,6 +498,7 @@ function sourceState({ state, started }: ResumePoint, published: Published | nul
           timeline: Number(state['timeline']),
           lineage: Number(state['lineage'] ?? 1),
           ...(typeof seen === 'string' ? { seen } : {}),
+          ...(Array.isArray(state['streamed']) ? { streamed: state['streamed'] as string[] } : {}),
           ...(typeof state['publication'] === 'number' ? { publication: state['publication'] } : {}),
         };
   if (typeof started?.['system_id'] !== 'string') return saved;

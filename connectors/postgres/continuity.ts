@@ -11,6 +11,8 @@ export interface SourceState {
   readonly lineage: number;
   /** Everything before it was published: the log's end when the publication was last seen to be there. */
   readonly seen?: string;
+  /** Names of the publications that the stream asks for. */
+  readonly streamed?: readonly string[];
   /** A publication that was dropped and made again has another OID, and published nothing in between. */
   readonly publication?: number;
 }

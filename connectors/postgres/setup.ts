@@ -92,8 +92,9 @@ export function planPublications(input: PlanInput): SetupPlan {
   const safe = wanted.filter((table) => table.allChanges);
   const limited = wanted.filter((table) => !table.allChanges);
   const one = publication(input, options.publication, main, safe, ALL_CHANGES);
+  // The second one from the start, also while it is empty: a stream reads only publications that were there before it.
   const two =
-    limited.length > 0 || second !== undefined
+    limited.length > 0 || second !== undefined || main === undefined
       ? publication(input, options.insertPublication, second, limited, INSERT_ONLY)
       : NOTHING;
   // A table that moves is taken out of the one that makes its writes fail before anything else.

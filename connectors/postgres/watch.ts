@@ -5,12 +5,13 @@ import type { Logger } from '../../src/telemetry/log.ts';
 import type { ControlClient } from './client.ts';
 import { tableDefinition } from './decode/relation.ts';
 import { catalogRelations, describeRelation } from './describe.ts';
+import { parseLsn } from './lsn.ts';
 import type { ResolvedPostgres } from './options.ts';
 import type { TableMatcher } from './patterns.ts';
 import type { ServerFacts } from './preflight.ts';
 import { definitionRecord, type KnownTables } from './schema-changes.ts';
 import { applyStatements, planPublications, qualified, readPublications, type SetupPlan } from './setup.ts';
-import { readSlot } from './slot.ts';
+import { readSlot, type SlotState } from './slot.ts';
 import {
   describeLimit,
   type LimitReason,
@@ -31,6 +32,8 @@ export interface WatchContext {
   readonly log: Logger;
   /** What was last seen of the publication. */
   readonly published: Published;
+  /** Names of the publications that the stream asks for. */
+  readonly streamed: Set<string>;
   /** Tables of which UPDATE and DELETE are not seen, as it was last recorded. */
   readonly limits: Map<number, LimitReason>;
   /** The known tables, or what was seen of the publication, changed: keep them. */
@@ -42,6 +45,8 @@ export interface Published {
   seen: string;
   /** When `seen` was kept last, milliseconds since 1970. */
   keptAt: number;
+  /** A publication is there that the stream does not ask for: it can once the slot has passed this position. */
+  joinAt: bigint | null;
   /** OID of the publication at that look. */
   publication: number | null;
   /** Tables somebody took out of it that `setup: manual` does not put back, with the position from which on they may be missing. */
@@ -105,6 +110,7 @@ export async function watchOnce(client: ControlClient, context: WatchContext, wa
       retry: 'soon',
     });
   }
+  await joinPublications(client, around, slot, context);
   recordDropped(around, context);
   if (around.plan.statements.length === 0) {
     await followLost(client, around, context);
@@ -119,7 +125,7 @@ export async function watchOnce(client: ControlClient, context: WatchContext, wa
   const at = await currentLsn(client);
   recordTableGaps(around.plan, published.seen, at, context);
   if (around.plan.narrowed) recordNarrowed(published.seen, at, context);
-  await attach(client, around.plan.added, at, context);
+  await attach(client, streamedTables(around.plan.added, context), at, context);
   recordLimits(around.selection.wanted, at, context);
   for (const table of around.plan.added) {
     // A new partition, of which only INSERT was published until now.
@@ -127,6 +133,41 @@ export async function watchOnce(client: ControlClient, context: WatchContext, wa
   }
   recordDetached(around.plan.removed, context);
   sawPublished(at, context);
+}
+
+/**
+ * A publication that came after the stream began (somebody ran the printed SQL) is not in it, and before PostgreSQL 18 the server
+ * refuses to read one at a point of the log where it did not exist. So the stream is opened again once that point is behind it.
+ * @throws AUD_PG_PUBLICATION_ADDED then.
+ */
+async function joinPublications(
+  client: ControlClient,
+  around: Surroundings,
+  slot: SlotState,
+  { published, streamed, options, remember }: WatchContext,
+): Promise<void> {
+  const added = around.publications.find((name) => !streamed.has(name));
+  if (added === undefined) {
+    published.joinAt = null;
+  } else if (published.joinAt === null) {
+    published.joinAt = parseLsn(await currentLsn(client));
+  } else if (slot.confirmed !== null && slot.confirmed >= published.joinAt) {
+    streamed.add(added);
+    remember();
+    throw new AuditError('AUD_PG_PUBLICATION_ADDED', {
+      message: `The publication ${added} of source ${options.name} is new.`,
+      action: 'The stream is opened again to read it.',
+      retry: 'soon',
+    });
+  }
+}
+
+/** The tables whose publication the stream asks for; the others are captured from its next start on. */
+export function streamedTables(
+  tables: readonly WantedTable[],
+  { streamed, options }: Pick<WatchContext, 'streamed' | 'options'>,
+): readonly WantedTable[] {
+  return streamed.has(options.insertPublication) ? tables : tables.filter((table) => table.allChanges);
 }
 
 /** After a crash a gap may begin this much too early; keeping more often would write all known tables each time. */

@@ -192,6 +192,12 @@ export const CODES = {
     action: 'Run the printed SQL, or set `setup: auto`.',
     exit: 3,
   },
+  AUD_PG_PUBLICATION_ADDED: {
+    what: 'A publication of the source appeared that the stream does not read yet.',
+    trail: 'Nothing is lost; the stream is opened again at once.',
+    action: 'Nothing.',
+    exit: 3,
+  },
   AUD_PG_SLOT_LOST: {
     what: 'The replication slot is gone, invalidated, recreated or was advanced by another client.',
     trail: 'Changes between the two named positions are not in the trail; a gap record says so.',

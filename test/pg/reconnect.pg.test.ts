@@ -187,6 +187,26 @@ for (const major of postgresMajors()) {
       await other.end().catch(() => undefined);
     });
 
+    test('a slot that waits for a running transaction can be stopped, and is there the next time', async () => {
+      const server = await providePostgres({ major });
+      await using database = await server.createDatabase();
+      await withTable(database);
+      const other = new pg.Client({ connectionString: database.url });
+      other.on('error', () => undefined);
+      await other.connect();
+      await other.query('begin; create table other (id int)');
+      await using capture = await startCapture({ url: database.url, marker: false, waitForStream: false });
+      await until(() => capture.log.count('slot_creating'), { what: 'the slot to be asked for' });
+      await capture.stop();
+      expect(capture.failure).toBeUndefined();
+      await other.query('commit');
+      await other.end();
+      await capture.start();
+      await until(() => walsender(database), { what: 'the slot to be read' });
+      await insert(database, 1);
+      await expectIds(capture, [1]);
+    });
+
     test('a server restarted in every way; a fast shutdown does not wait for us', { timeout: 180_000 }, async () => {
       await using server = await providePostgres({ major, fresh: true, settings: { fsync: 'on' } });
       await using database = await server.createDatabase();
