@@ -64,15 +64,10 @@ export const s3Options = z
       .optional()
       .meta({ description: 'Key of `aws:kms`.', example: 'arn:aws:kms:eu-central-1:111122223333:key/audit' }),
     tls: tlsOption.optional().meta({ description: 'TLS of the endpoint.', example: { ca: '/etc/ssl/audit-ca.pem' } }),
-    timeout_ms: z
-      .number()
-      .int()
-      .positive()
-      .default(60_000)
-      .meta({
-        description: 'An upload without an answer after this time is tried again, in milliseconds.',
-        example: 30_000,
-      }),
+    timeout_ms: z.number().int().positive().default(60_000).meta({
+      description: 'An upload without an answer after this time is tried again, in milliseconds.',
+      example: 30_000,
+    }),
     format: formatOption,
     ...deliveryShape,
     batch_bytes: z
