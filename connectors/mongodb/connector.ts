@@ -1,21 +1,21 @@
 // A MongoDB deployment as a source: opens the change stream where the ledger stands, or says what is missing.
 import type { MongoClient } from 'mongodb';
 import type { CheckReport, Connector, ResumePoint, SourceHost, SourceStream } from '../../src/core/connector.ts';
-import { AuditError } from '../../src/errors/audit-error.ts';
+import { type Announced, recordCollections, recordGap, recordStart, warnOfImages, warnOfPatterns } from './announce.ts';
 import { Attribution } from './attribution.ts';
 import { checkMongodb } from './check.ts';
-import { createClient, type Deployment, describeDeployment, inspectDeployment, oneRouterUrl } from './client.ts';
-import { type ClusterTime, isoTime, timeText } from './cluster-time.ts';
+import { createClient, type Deployment, inspectDeployment, oneRouterUrl } from './client.ts';
+import type { ClusterTime } from './cluster-time.ts';
 import { type CollectionInfo, capturedCollections, matchingDatabases, withoutImages } from './collections.ts';
 import { RawCursor } from './cursor.ts';
 import { historyLost, mongoError } from './errors.ts';
 import { ImageState } from './image-state.ts';
 import { Namespaces } from './namespaces.ts';
 import type { MongodbOptions } from './options.ts';
-import { type CollectionMatcher, collectionMatcher } from './patterns.ts';
 import { probePipeline } from './pipeline.ts';
 import { planMongodb } from './plan.ts';
 import { formatPosition } from './position.ts';
+import { type ResolvedMongodb, resolveMongodb } from './resolved.ts';
 import {
   freshStart,
   type GapCause,
@@ -26,34 +26,9 @@ import {
   type Start,
   whereItStands,
 } from './resume.ts';
-import { AutomaticSetup, imagesText } from './setup.ts';
+import { AutomaticSetup } from './setup.ts';
 import { MongoStream } from './stream.ts';
 import { UserNames } from './user-names.ts';
-
-/** Collections named in one warning; `doctor` lists all. */
-const MAX_NAMED = 5;
-
-/** What the options come to for one source. */
-export interface ResolvedMongodb extends MongodbOptions {
-  readonly name: string;
-  readonly matcher: CollectionMatcher;
-  /** The one database with `scope: database`, else null. */
-  readonly only: string | null;
-}
-
-/** @throws AUD_MONGO_URL when `scope: database` names no single database. */
-export function resolveMongodb(name: string, options: MongodbOptions): ResolvedMongodb {
-  const matcher = collectionMatcher(options.collections);
-  if (options.scope === 'cluster') return { ...options, name, matcher, only: null };
-  const only = options.database ?? (matcher.databases?.length === 1 ? matcher.databases[0]! : null);
-  if (only === null) {
-    throw new AuditError('AUD_MONGO_URL', {
-      message: `Source ${name} has scope: database, but its collections do not name one database.`,
-      action: 'Set database: <name>, or begin all patterns with the same database.',
-    });
-  }
-  return { ...options, name, matcher, only };
-}
 
 /** @throws AUD_MONGO_URL */
 export function createMongodbConnector(options: MongodbOptions, host: SourceHost): Connector {
@@ -134,10 +109,17 @@ class MongodbConnector implements Connector {
     else for (const { object, after } of resume.schemas) images.apply(object, after);
     const users = new UserNames([...(state?.users ?? []), ...options.users]);
     const remember = () => host.remember(stateOf(deployment, state, users, images));
-    if (cause !== null) this.#recordGap(cause, stands!, start.time);
+    if (cause !== null) recordGap(this.#announced, cause, stands!, start.time);
     remember();
-    this.#recordStart(deployment, stands, start, collections.length, stateOf(deployment, state, users, images));
-    if (fresh) this.#recordCollections(collections);
+    recordStart(
+      this.#announced,
+      deployment,
+      stands,
+      start,
+      collections.length,
+      stateOf(deployment, state, users, images),
+    );
+    if (fresh) recordCollections(this.#announced, collections);
     const setup = options.setup === 'auto' ? new AutomaticSetup(client, host.log, options.name) : null;
     await this.#setUp(setup, collections, deployment);
     if (fresh) host.output.idle(formatPosition({ time: start.time, seq: -1, token: null }));
@@ -242,93 +224,13 @@ class MongodbConnector implements Connector {
     });
   }
 
-  #recordGap(cause: GapCause, stands: Start, to: ClusterTime): void {
-    const lineageReset = cause === 'other_cluster' || cause === 'server_behind' || cause === 'resume_token_not_found';
-    const from = stands.time;
-    this.#host.output.control({
-      kind: 'gap',
-      action: 'gap',
-      outcome: 'unknown',
-      details: {
-        from: timeText(from),
-        to: timeText(to),
-        from_time: isoTime(from),
-        to_time: isoTime(to),
-        cause,
-        ...(lineageReset ? { lineage_reset: true } : {}),
-      },
-    });
-    this.#host.log.error(
-      {
-        event: 'gap',
-        source: this.#options.name,
-        cause,
-        from: timeText(from),
-        to: timeText(to),
-        action: GAP_ACTIONS[cause],
-      },
-      `Changes between ${isoTime(from)} and ${isoTime(to)} may be missing from the trail (${cause}); a gap record says so.`,
-    );
-  }
-
-  #recordStart(
-    deployment: Deployment,
-    stands: Start | null,
-    start: Start,
-    collections: number,
-    state: SourceState,
-  ): void {
-    const { scope, oplog_view, context_collection } = this.#options;
-    this.#host.output.control({
-      kind: 'capture',
-      action: 'start',
-      source: { ts: timeText(start.time) },
-      details: {
-        from: timeText(start.time),
-        previous: stands === null ? null : timeText(stands.time),
-        server_version: deployment.version,
-        sharded: deployment.sharded,
-        authentication: deployment.authentication,
-        replica_set_id: state.replica_set_id,
-        set_name: state.set_name,
-        scope,
-        oplog_view,
-        context_collection,
-        collections,
-      },
-    });
-    this.#host.log.info(
-      {
-        event: 'opened',
-        source: this.#options.name,
-        ...describeDeployment(deployment),
-        from: timeText(start.time),
-        collections,
-      },
-      `Reads the change stream of MongoDB ${deployment.version}.`,
-    );
-  }
-
-  /** What was there when capture began: the records of later changes build on it. */
-  #recordCollections(collections: readonly CollectionInfo[]): void {
-    for (const { database, collection, type, options } of collections) {
-      if (options === null) continue;
-      this.#host.output.control({
-        kind: 'schema',
-        action: 'read',
-        source: { database },
-        object: { database, collection },
-        after: { type, ...options },
-      });
-    }
-  }
-
+  /** Does what `setup: auto` may do, and says what is missing otherwise; once. */
   async #setUp(
     setup: AutomaticSetup | null,
     collections: readonly CollectionInfo[],
     deployment: Deployment,
   ): Promise<void> {
-    const { oplog_view: view, context_collection: context, name } = this.#options;
+    const { oplog_view: view, context_collection: context } = this.#options;
     const bare = withoutImages(collections, context);
     if (setup !== null) {
       await setup.images(bare);
@@ -336,41 +238,14 @@ class MongodbConnector implements Connector {
     }
     if (this.#saidSetup) return;
     this.#saidSetup = true;
-    for (const pattern of this.#options.matcher.unused(collections)) {
-      const known = collections.map((c) => `${c.database}.${c.collection}`).slice(0, 20);
-      this.#host.log.warn(
-        {
-          event: 'pattern_unused',
-          source: name,
-          pattern,
-          action: `Collections that are captured: ${known.join(', ') || 'none'}.`,
-        },
-        `The pattern ${pattern} matches no collection yet.`,
-      );
-    }
-    if (setup !== null || bare.length === 0) return;
-    const commands = bare.slice(0, MAX_NAMED).map((c) => imagesText(c.database, c.collection));
-    const more = bare.length > MAX_NAMED ? ` (and ${bare.length - MAX_NAMED} more: changetrail setup --print)` : '';
-    this.#host.log.warn(
-      {
-        event: 'images_off',
-        source: name,
-        collections: bare.length,
-        action: `As an administrator: ${commands.join('; ')}${more}`,
-      },
-      `${bare.length} captured collection${bare.length === 1 ? ' has' : 's have'} no pre- and post-images: records of updates and deletes lack before and after.`,
-    );
+    warnOfPatterns(this.#announced, collections);
+    if (setup === null && bare.length > 0) warnOfImages(this.#announced, bare);
+  }
+
+  get #announced(): Announced {
+    return { host: this.#host, options: this.#options };
   }
 }
-
-const GAP_ACTIONS: Readonly<Record<GapCause, string>> = {
-  other_cluster:
-    'If the url is wrong, correct it; a new deployment is better given a new source name in the configuration.',
-  server_behind: 'If the url is wrong, correct it; after a restore of the database nothing is to be done.',
-  resume_token_not_found: 'If the url is wrong, correct it; after a restore of the database nothing is to be done.',
-  resume_token_invalid: 'Nothing; the position was not one of this server’s.',
-  oplog_rolled_over: 'Enlarge the oplog: db.adminCommand({ replSetResizeOplog: 1, size: <MB> }), or minRetentionHours.',
-};
 
 function stateOf(
   deployment: Deployment,

@@ -67,9 +67,9 @@ export const mongodbOptions = z
           'Where capture goes on, after a gap record, when the oplog no longer reaches back to where it stood: `now` or a time.',
         example: 'now',
       }),
-    batch_size: z.int().min(1).max(10_000).default(1_000).meta({
+    batch_size: z.int().min(1).max(10_000).default(5_000).meta({
       description: 'Most events asked for at once.',
-      example: 1_000,
+      example: 5_000,
     }),
   })
   .meta({ title: 'MongoDB source' });

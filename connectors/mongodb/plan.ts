@@ -1,9 +1,9 @@
 // `setup --print`: the commands an administrator would run, and only those that are still to be run.
 import { createClient, inspectDeployment, unlessForbidden } from './client.ts';
 import { capturedCollections, matchingDatabases, withoutImages } from './collections.ts';
-import type { ResolvedMongodb } from './connector.ts';
 import { mongoError } from './errors.ts';
 import { OplogJoin } from './oplog-join.ts';
+import type { ResolvedMongodb } from './resolved.ts';
 import { CAPTURE_ROLE, captureRole, imagesText, OPLOG_ROLE, oplogRole, oplogView, shellText } from './setup.ts';
 import { UserNames } from './user-names.ts';
 

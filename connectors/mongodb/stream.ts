@@ -1,4 +1,5 @@
 // Reads the change stream batch by batch and writes records, until told to stop.
+import { setImmediate } from 'node:timers/promises';
 import type { MongoClient } from 'mongodb';
 import type { SourceHost, SourceStream, StreamProgress } from '../../src/core/connector.ts';
 import { AuditError } from '../../src/errors/audit-error.ts';
@@ -40,11 +41,20 @@ export interface MongoStreamOptions {
   remember(): void;
 }
 
+/** Events written in one go; then others have their turn: sinks, other sources, the ledger. */
+const SLICE_EVENTS = 500;
+
 /** Characters of a token that is kept with the position. */
 const LONGEST_PROOF = 4096;
 
 /** Less of an event that was too large, step by step. */
-const LESS: Readonly<Record<Detail, Detail | null>> = { whole: 'single', single: 'bare', bare: 'key', key: null };
+const LESS: Readonly<Record<Detail, Detail | null>> = {
+  whole: 'guarded',
+  guarded: 'single',
+  single: 'bare',
+  bare: 'key',
+  key: null,
+};
 
 export class MongoStream implements SourceStream {
   readonly #options: MongoStreamOptions;
@@ -122,7 +132,7 @@ export class MongoStream implements SourceStream {
       client,
       database: database ?? 'admin',
       pipeline: this.#pipeline(detail),
-      batchSize: detail === 'whole' ? batchSize : 1,
+      batchSize: detail === 'whole' || detail === 'guarded' ? batchSize : 1,
       signal,
     });
     try {
@@ -159,8 +169,8 @@ export class MongoStream implements SourceStream {
         await attribution.refresh(signal);
         await this.#write(batch, signal);
         this.#start = { token: batch.token };
-        if (this.#detail !== 'whole' && this.#isPassed(batch)) {
-          this.#detail = 'whole';
+        if (this.#isPassed(batch)) {
+          this.#detail = 'guarded';
           return;
         }
         if (cursor.ended) {
@@ -178,7 +188,15 @@ export class MongoStream implements SourceStream {
 
   /** With less detail one event is read; while looking for it, an empty reply says that it is not there. */
   #isPassed(batch: RawBatch): boolean {
-    return batch.events.length > 0 === (this.#detail !== 'single');
+    switch (this.#detail) {
+      case 'single':
+        return batch.events.length === 0;
+      case 'bare':
+      case 'key':
+        return batch.events.length > 0;
+      default:
+        return false;
+    }
   }
 
   async #write(batch: RawBatch, signal: AbortSignal): Promise<void> {
@@ -209,6 +227,10 @@ export class MongoStream implements SourceStream {
       this.#take();
       if (host.output.full) {
         await host.output.drained();
+        return i + 1;
+      }
+      if (i - from === SLICE_EVENTS) {
+        await setImmediate();
         return i + 1;
       }
     }

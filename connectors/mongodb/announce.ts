@@ -1,0 +1,141 @@
+// What a start says: to the ledger by control records, to the operator by the log.
+import type { SourceHost } from '../../src/core/connector.ts';
+import { type Deployment, describeDeployment } from './client.ts';
+import { type ClusterTime, isoTime, timeText } from './cluster-time.ts';
+import type { CollectionInfo } from './collections.ts';
+import type { ResolvedMongodb } from './resolved.ts';
+import type { GapCause, SourceState, Start } from './resume.ts';
+import { imagesText } from './setup.ts';
+
+/** Collections named in one warning; `doctor` lists all. */
+const MAX_NAMED = 5;
+
+/** The source that is spoken of. */
+export interface Announced {
+  readonly host: SourceHost;
+  readonly options: ResolvedMongodb;
+}
+
+const GAP_ACTIONS: Readonly<Record<GapCause, string>> = {
+  other_cluster:
+    'If the url is wrong, correct it; a new deployment is better given a new source name in the configuration.',
+  server_behind: 'If the url is wrong, correct it; after a restore of the database nothing is to be done.',
+  resume_token_not_found: 'If the url is wrong, correct it; after a restore of the database nothing is to be done.',
+  resume_token_invalid: 'Nothing; the position was not one of this server’s.',
+  oplog_rolled_over: 'Enlarge the oplog: db.adminCommand({ replSetResizeOplog: 1, size: <MB> }), or minRetentionHours.',
+};
+
+/** History between where the ledger stood and where capture goes on is missing: the record that says so, before any other. */
+export function recordGap({ host, options }: Announced, cause: GapCause, stands: Start, to: ClusterTime): void {
+  const lineageReset = cause === 'other_cluster' || cause === 'server_behind' || cause === 'resume_token_not_found';
+  const from = stands.time;
+  host.output.control({
+    kind: 'gap',
+    action: 'gap',
+    outcome: 'unknown',
+    details: {
+      from: timeText(from),
+      to: timeText(to),
+      from_time: isoTime(from),
+      to_time: isoTime(to),
+      cause,
+      ...(lineageReset ? { lineage_reset: true } : {}),
+    },
+  });
+  host.log.error(
+    {
+      event: 'gap',
+      source: options.name,
+      cause,
+      from: timeText(from),
+      to: timeText(to),
+      action: GAP_ACTIONS[cause],
+    },
+    `Changes between ${isoTime(from)} and ${isoTime(to)} may be missing from the trail (${cause}); a gap record says so.`,
+  );
+}
+
+/** The `capture` start record: where it starts, on what, with what set up. */
+export function recordStart(
+  { host, options }: Announced,
+  deployment: Deployment,
+  stands: Start | null,
+  start: Start,
+  collections: number,
+  state: SourceState,
+): void {
+  const { scope, oplog_view, context_collection } = options;
+  host.output.control({
+    kind: 'capture',
+    action: 'start',
+    source: { ts: timeText(start.time) },
+    details: {
+      from: timeText(start.time),
+      previous: stands === null ? null : timeText(stands.time),
+      server_version: deployment.version,
+      sharded: deployment.sharded,
+      authentication: deployment.authentication,
+      replica_set_id: state.replica_set_id,
+      set_name: state.set_name,
+      scope,
+      oplog_view,
+      context_collection,
+      collections,
+    },
+  });
+  host.log.info(
+    {
+      event: 'opened',
+      source: options.name,
+      ...describeDeployment(deployment),
+      from: timeText(start.time),
+      collections,
+    },
+    `Reads the change stream of MongoDB ${deployment.version}.`,
+  );
+}
+
+/** What was there when capture began: the records of later changes build on it. */
+export function recordCollections({ host }: Announced, collections: readonly CollectionInfo[]): void {
+  for (const { database, collection, type, options } of collections) {
+    if (options === null) continue;
+    host.output.control({
+      kind: 'schema',
+      action: 'read',
+      source: { database },
+      object: { database, collection },
+      after: { type, ...options },
+    });
+  }
+}
+
+/** A misspelt name is the usual reason for a pattern without collections. */
+export function warnOfPatterns({ host, options }: Announced, collections: readonly CollectionInfo[]): void {
+  for (const pattern of options.matcher.unused(collections)) {
+    const known = collections.map((c) => `${c.database}.${c.collection}`).slice(0, 20);
+    host.log.warn(
+      {
+        event: 'pattern_unused',
+        source: options.name,
+        pattern,
+        action: `Collections that are captured: ${known.join(', ') || 'none'}.`,
+      },
+      `The pattern ${pattern} matches no collection yet.`,
+    );
+  }
+}
+
+/** `bare`: captured collections without images, at least one. */
+export function warnOfImages({ host, options }: Announced, bare: readonly CollectionInfo[]): void {
+  const commands = bare.slice(0, MAX_NAMED).map((c) => imagesText(c.database, c.collection));
+  const more = bare.length > MAX_NAMED ? ` (and ${bare.length - MAX_NAMED} more: changetrail setup --print)` : '';
+  host.log.warn(
+    {
+      event: 'images_off',
+      source: options.name,
+      collections: bare.length,
+      action: `As an administrator: ${commands.join('; ')}${more}`,
+    },
+    `${bare.length} captured collection${bare.length === 1 ? ' has' : 's have'} no pre- and post-images: records of updates and deletes lack before and after.`,
+  );
+}
