@@ -369,13 +369,14 @@ class PostgresConnector implements Connector {
     const host = this.#host;
     const idPrefix = state.lineage === 1 ? options.name : `${options.name}@${state.lineage}`;
     const source = { name: options.name, engine: 'postgres', database: facts.database };
+    const rawText = facts.encoding === 'SQL_ASCII';
     const decoder = new PgoutputDecoder({
       output: host.output,
       actors: host.actors,
       idPrefix,
       source,
       held: start.held,
-      checkUtf8: facts.encoding === 'SQL_ASCII',
+      checkUtf8: rawText,
       now: host.now,
     });
     const schemaEnvelope = envelopeCompiler({ idPrefix, kind: 'schema', source });
@@ -408,6 +409,7 @@ class PostgresConnector implements Connector {
       publications: start.publications,
       from,
       decoder,
+      rawText,
       output: host.output,
       metrics: host.metrics,
       describe,

@@ -41,6 +41,8 @@ export interface StreamOptions {
   /** Where to start; the server starts later when the slot stands later. */
   readonly from: bigint;
   readonly decoder: PgoutputDecoder;
+  /** The database has no encoding (SQL_ASCII): its bytes are to come as they are, or the server refuses those that are no UTF-8. */
+  readonly rawText: boolean;
   readonly output: SourceOutput;
   readonly metrics: SourceMetrics;
   /** Looks a relation up and compiles it before the next message is decoded. */
@@ -176,10 +178,11 @@ export class PostgresStream implements SourceStream {
 
   #plugin(): RawPlugin {
     const { slot, publications } = this.#options;
-    const start = (client: pg.Client, lsn: string) => {
+    const start = async (client: pg.Client, lsn: string) => {
       this.#connection = (client as unknown as { connection: ReplicationConnection }).connection;
       this.#connection.stream.on('data', (chunk: Buffer) => this.#gather(chunk.length));
       const names = publications.map(quoteIdent).join(',').replaceAll("'", "''");
+      if (this.#options.rawText) await client.query("set client_encoding = 'SQL_ASCII'");
       // @see https://www.postgresql.org/docs/current/protocol-logical-replication.html
       return client.query(
         `START_REPLICATION SLOT ${quoteIdent(slot)} LOGICAL ${lsn} (proto_version '1', publication_names '${names}', messages 'true')`,
