@@ -63,6 +63,7 @@ async function replaceLedger(data: string, options: BeginAnewOptions): Promise<N
   replaceFile(join(next, 'checkpoint'), head);
   // The old state would call the new ledger a rollback, old cursors count records of the old one.
   if (existsSync(layout.ledger)) moveFile(layout.ledger, archived);
+  else makeDirectory(archived);
   for (const path of [layout.treeState, layout.cursors, layout.anchors]) {
     if (existsSync(path)) moveFile(path, join(archived, basename(path)));
   }

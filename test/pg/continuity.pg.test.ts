@@ -5,6 +5,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { CODES } from '../../src/errors/codes.ts';
+import { beginAnew } from '../../src/ledger/begin-anew.ts';
 import { type AuditRecord, type Capture, type CaptureOptions, startCapture } from '../support/capture.ts';
 import { runCommand } from '../support/commands.ts';
 import {
@@ -296,7 +297,7 @@ for (const major of postgresMajors()) {
         expect(theGap(records, 3)['cause']).toBe('slot_advanced');
       });
 
-      test('a lost ledger beside its positions is a gap from the beginning', async () => {
+      test('a lost ledger is refused; one begun anew has a gap from the beginning', async () => {
         const server = await providePostgres({ major });
         await using database = await server.createDatabase();
         await using directory = await temporaryDirectory();
@@ -305,11 +306,20 @@ for (const major of postgresMajors()) {
           await using capture = await captured(options, database);
           rmSync(join(capture.data, 'ledger'), { recursive: true });
         }
+        {
+          await using refused = await startCapture({ ...options, waitForStream: false });
+          await expect(refused.done).rejects.toMatchObject({ code: 'AUD_LEDGER_ROLLBACK' });
+        }
+        rmSync(join(options.data, 'ledger'), { recursive: true });
+        await beginAnew(options.data, { now: Date.now });
         await using again = await startCapture(options);
         await insert(database, 3);
         const records = await again.caughtUp();
         expect(ids(records)).toEqual([3]);
-        expect(theGap(records, 3)).toMatchObject({ cause: 'ledger_restored', from: '0/0' });
+        expect(records[0]!.details).toMatchObject({ cause: 'ledger_begun_anew' });
+        const gap = gaps(records).find((record) => record.source.engine === 'postgres');
+        expect(gap?.details).toMatchObject({ cause: 'ledger_restored', from: '0/0' });
+        expect(gap!.index).toBeLessThan(records.find((record) => record.kind === 'change')!.index);
       });
     });
 
