@@ -65,9 +65,23 @@ class PathCollector implements ChangedPaths {
       else if (b[p] === DOLLAR || b[p] === BACKSLASH) special = true;
     }
     const path = b.toString('utf8', start, end);
-    if (!dots && !special) this.paths.push(path);
+    if (!special && (!dots || this.#isPlain(start, end, image))) this.paths.push(path);
     else if (!dots) this.paths.push(escapeName(path));
     else this.paths.push(this.#dotted(path, image));
+  }
+
+  /** The usual case, without making strings of names: every dot divides, and the image leaves no doubt. */
+  #isPlain(start: number, end: number, image: 'before' | 'after'): boolean {
+    if (this.#told !== null) return false;
+    const place = this.#imageFor(image);
+    return place !== ABSENT && hasPlainPath(this.#event.bytes, place, start, end);
+  }
+
+  /** The image that an updated or a removed field can be found in. */
+  #imageFor(image: 'before' | 'after'): number {
+    const { after, afterType, before, beforeType } = this.#event;
+    if (image === 'after' && afterType === BSON.DOCUMENT) return after;
+    return beforeType === BSON.DOCUMENT ? before : ABSENT;
   }
 
   #dotted(path: string, image: 'before' | 'after'): string {
@@ -96,12 +110,35 @@ class PathCollector implements ChangedPaths {
   }
 
   #ways(path: string, image: 'before' | 'after'): string[][] {
-    const { bytes, after, afterType, before, beforeType } = this.#event;
-    const hasAfter = after !== ABSENT && afterType === BSON.DOCUMENT;
-    const hasBefore = before !== ABSENT && beforeType === BSON.DOCUMENT;
-    if (image === 'before') return hasBefore ? waysTo(bytes, before, path) : [];
-    return hasAfter ? waysTo(bytes, after, path) : hasBefore ? waysTo(bytes, before, path) : [];
+    const place = this.#imageFor(image);
+    return place === ABSENT ? [] : waysTo(this.#event.bytes, place, path);
   }
+}
+
+/** True when the path at `[start, end)` of the same bytes can be read in one way only, and no name in it has a dot. */
+function hasPlainPath(b: Buffer, place: number, start: number, end: number): boolean {
+  let found = false;
+  for (let at = place + 4; b[at] !== 0; ) {
+    const keyStart = at + 1;
+    const keyEnd = cStringEnd(b, keyStart);
+    const type = b[at]!;
+    at = keyEnd + 1 + valueSize(b, type, keyEnd + 1);
+    const length = keyEnd - keyStart;
+    const rest = start + length;
+    if (rest > end || !startsWithKey(b, start, keyStart, length)) continue;
+    if (rest < end && b[rest] !== DOT) continue;
+    const dotted = b.subarray(keyStart, keyEnd).includes(DOT);
+    const inside = rest < end && (type === BSON.DOCUMENT || type === BSON.ARRAY);
+    if (dotted || found || (rest < end && !inside)) return false;
+    if (inside && !hasPlainPath(b, keyEnd + 1, rest + 1, end)) return false;
+    found = true;
+  }
+  return found;
+}
+
+function startsWithKey(b: Buffer, path: number, key: number, length: number): boolean {
+  for (let i = 0; i < length; i++) if (b[path + i] !== b[key + i]) return false;
+  return true;
 }
 
 /** All ways to read `path` as names of the document at `place`. */

@@ -1,7 +1,6 @@
 // The parts of a record that are the same for all records of a batch, a transaction or a moment, as finished bytes.
 import { type ByteWriter, fragment } from '../../src/record/byte-writer.ts';
 import { isoMillis } from '../../src/record/envelope.ts';
-import { IsoText } from './bson/scalars.ts';
 import { type ClusterTime, timeText } from './cluster-time.ts';
 import type { Namespace } from './namespaces.ts';
 
@@ -17,7 +16,6 @@ export class RecordParts {
   readonly #id: Uint8Array;
   /** `","source":{"name":"docs","engine":"mongodb",` */
   readonly #source: Uint8Array;
-  readonly #iso = new IsoText();
   #captured = '';
   #time = '';
   #timeMs = Number.NaN;
@@ -41,7 +39,7 @@ export class RecordParts {
     this.#tx = tx;
     if (wallMs === this.#timeMs) return;
     this.#timeMs = wallMs;
-    this.#time = this.#iso.of(wallMs) ?? isoMillis(wallMs);
+    this.#time = isoMillis(wallMs);
   }
 
   /** Writes everything from the id to the end of `source`'s members, without its brace. */

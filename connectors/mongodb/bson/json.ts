@@ -14,7 +14,7 @@ import {
   uint32,
   valueSize,
 } from './layout.ts';
-import { decimalText, doubleText, IsoText, writeAmount, writeInteger } from './scalars.ts';
+import { decimalText, doubleText, ISO_BYTES, IsoText, writeAmount, writeInteger } from './scalars.ts';
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
@@ -297,15 +297,15 @@ export class BsonJson {
 
   #date(ms: number, b: Buffer, p: number): void {
     const out = this.#out;
-    const iso = this.#iso.of(ms);
-    if (iso === null) {
+    out.ensure(FIXED_BYTES);
+    if (!this.#iso.write(ms, out.buf, out.pos + DATE.length)) {
       out.bytes(DATE_NUMBER);
       this.#int64(b, p);
       out.bytes(END_STRING_2);
       return;
     }
     out.bytes(DATE);
-    out.ascii(iso);
+    out.pos += ISO_BYTES;
     out.bytes(END_STRING);
   }
 

@@ -6,35 +6,42 @@ const DAY_MS = 86_400_000;
 /** Dates outside of 1970 to 9999 have no relaxed form in Extended JSON. */
 const LAST_ISO_MS = 253_402_300_799_999;
 
-/** The ISO text of a date by milliseconds, or null when Extended JSON writes it as a number. The day is kept. */
+/** Dates as ISO text; the text of the day is kept. */
 export class IsoText {
   #day = Number.NaN;
-  #dayText = '';
+  readonly #dayBytes = Buffer.alloc(DAY_BYTES);
 
-  of(ms: number): string | null {
-    if (!(ms >= 0 && ms <= LAST_ISO_MS)) return null;
+  /** Writes `2025-01-02T03:04:05.006Z` where 24 bytes are free; false when Extended JSON writes the date as a number. */
+  write(ms: number, out: Buffer, pos: number): boolean {
+    if (!(ms >= 0 && ms <= LAST_ISO_MS)) return false;
     const day = Math.floor(ms / DAY_MS);
     if (day !== this.#day) {
       this.#day = day;
-      this.#dayText = new Date(day * DAY_MS).toISOString().slice(0, 11);
+      this.#dayBytes.write(new Date(day * DAY_MS).toISOString().slice(0, DAY_BYTES), 'latin1');
     }
+    for (let i = 0; i < DAY_BYTES; i++) out[pos + i] = this.#dayBytes[i]!;
     const rest = ms - day * DAY_MS;
-    const minutes = Math.floor(rest / 60_000);
-    const inMinute = rest - minutes * 60_000;
-    return (
-      this.#dayText +
-      TWO[Math.floor(minutes / 60)]! +
-      ':' +
-      TWO[minutes % 60]! +
-      ':' +
-      TWO[Math.floor(inMinute / 1000)]! +
-      MILLIS[inMinute % 1000]!
-    );
+    const seconds = (rest / 1000) | 0;
+    const minutes = (seconds / 60) | 0;
+    const hours = (minutes / 60) | 0;
+    writeDigits(hours, 2, out, pos + 11);
+    out[pos + 13] = COLON;
+    writeDigits(minutes - hours * 60, 2, out, pos + 14);
+    out[pos + 16] = COLON;
+    writeDigits(seconds - minutes * 60, 2, out, pos + 17);
+    out[pos + 19] = DOT;
+    writeDigits(rest - seconds * 1000, 3, out, pos + 20);
+    out[pos + 23] = ZULU;
+    return true;
   }
 }
 
-const TWO = Array.from({ length: 60 }, (_, n) => String(n).padStart(2, '0'));
-const MILLIS = Array.from({ length: 1000 }, (_, n) => `.${String(n).padStart(3, '0')}Z`);
+/** `2025-01-02T`. */
+const DAY_BYTES = 11;
+/** `2025-01-02T03:04:05.006Z`. */
+export const ISO_BYTES = 24;
+const COLON = 0x3a;
+const ZULU = 0x5a;
 
 /**
  * A double as JSON text. A number stays a number where a reader of Extended JSON gets the same double back; whole numbers
