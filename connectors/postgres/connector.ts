@@ -31,6 +31,7 @@ import {
 import { SessionWatch } from './session-watch.ts';
 import { applyStatements, dropSlotStatement, slotStatement } from './setup.ts';
 import { checkSlotIsOurs, createSlot, readSlot, type SlotState } from './slot.ts';
+import { sourceState, standsAt } from './standing.ts';
 import { PostgresStream } from './stream.ts';
 import { TypeCatalog } from './types.ts';
 import {
@@ -473,43 +474,6 @@ function slotInUse(options: ResolvedPostgres, pid: number): AuditError {
     retry: 'after_operator',
     data: { pid },
   });
-}
-
-/** Up to where the ledger is complete, and what to drop when the server sends it again. */
-function standsAt(resume: ResumePoint): { stands: bigint | null; held: Held } {
-  const position = resume.position === null ? null : resume.position.split(' ').map(parseLsn);
-  const commit = typeof resume.last?.['lsn'] === 'string' ? parseLsn(resume.last['lsn']) : null;
-  const begun = typeof resume.started?.['from'] === 'string' ? parseLsn(resume.started['from']) : null;
-  const end = maxLsn(position === null ? null : (position[1] ?? position[0]!), begun);
-  if (commit === null || (end !== null && end > commit)) {
-    return { stands: end, held: { lsn: end ?? 0n, seq: -1 } };
-  }
-  // The last record may be of a transaction that was cut short: it is sent again, and what is held of it dropped.
-  const seq = Number(resume.last?.['seq'] ?? 0);
-  return { stands: commit, held: { lsn: commit, seq: resume.lastKind === 'schema' ? seq - 1 : seq } };
-}
-
-/** What was kept; of the log itself the ledger's start record is newer, or all there is where the file is lost. */
-function sourceState({ state, started }: ResumePoint, published: Published | null): SourceState | null {
-  const seen = published?.seen ?? state?.['seen'];
-  const saved =
-    typeof state?.['systemId'] !== 'string'
-      ? null
-      : {
-          systemId: state['systemId'],
-          timeline: Number(state['timeline']),
-          lineage: Number(state['lineage'] ?? 1),
-          ...(typeof seen === 'string' ? { seen } : {}),
-          ...(Array.isArray(state['streamed']) ? { streamed: state['streamed'] as string[] } : {}),
-          ...(typeof state['publication'] === 'number' ? { publication: state['publication'] } : {}),
-        };
-  if (typeof started?.['system_id'] !== 'string') return saved;
-  const begun = {
-    systemId: started['system_id'],
-    timeline: Number(started['timeline']),
-    lineage: Number(started['lineage'] ?? 1),
-  };
-  return saved?.systemId === begun.systemId ? { ...saved, ...begun } : begun;
 }
 
 function sleep(ms: number, signal: AbortSignal): Promise<void> {

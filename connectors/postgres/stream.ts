@@ -10,6 +10,7 @@ import { quoteIdent } from './client.ts';
 import type { PgoutputDecoder } from './decode/pgoutput.ts';
 import type { RelationMessage } from './decode/relation.ts';
 import { postgresError } from './errors.ts';
+import { LargeMessages } from './large-messages.ts';
 import { formatLsn, POSTGRES_EPOCH_MICROS, parseLsn } from './lsn.ts';
 
 /** Confirmations are gathered: each costs the server a wake-up, and now and then a write of its slot. */
@@ -180,7 +181,7 @@ export class PostgresStream implements SourceStream {
     const { slot, publications } = this.#options;
     const start = async (client: pg.Client, lsn: string) => {
       this.#connection = (client as unknown as { connection: ReplicationConnection }).connection;
-      this.#connection.stream.on('data', (chunk: Buffer) => this.#gather(chunk.length));
+      this.#readFrom(this.#connection.stream);
       const names = publications.map(quoteIdent).join(',').replaceAll("'", "''");
       if (this.#options.rawText) await client.query("set client_encoding = 'SQL_ASCII'");
       // @see https://www.postgresql.org/docs/current/protocol-logical-replication.html
@@ -189,6 +190,19 @@ export class PostgresStream implements SourceStream {
       );
     };
     return new RawPlugin(start, (message) => this.#receive(message));
+  }
+
+  /** Stands between the socket and the driver's parser: large messages come whole, small reads are gathered. */
+  #readFrom(stream: Socket): void {
+    const parsers = stream.listeners('data') as ((chunk: Buffer) => void)[];
+    stream.removeAllListeners('data');
+    const messages = new LargeMessages((chunk) => {
+      for (const parse of parsers) parse.call(stream, chunk);
+    });
+    stream.on('data', (chunk: Buffer) => {
+      messages.push(chunk);
+      this.#gather(chunk.length);
+    });
   }
 
   /** Called by the package in the socket's data event: nothing may be thrown from here. */
