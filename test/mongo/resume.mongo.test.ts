@@ -125,7 +125,7 @@ describe.skipIf(await mongoMissing())('resume', () => {
       parameters: { periodicNoopIntervalSecs: 1 },
     });
     await using capture = await startCapture({ url: server.url, source });
-    const first = await position(capture);
+    const first = await until(() => position(capture), { what: 'the first position' });
     const later = await until(async () => (await position(capture)) > first && position(capture), {
       what: 'the position to move',
     });
