@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { AuditError, messageOf, systemCode } from '../errors/audit-error.ts';
 import { readFrame, readFrames } from './seekable.ts';
@@ -14,6 +15,11 @@ export interface LineBlock {
   readonly bytes: Buffer;
   /** End of each line, behind its line feed. */
   readonly ends: Uint32Array;
+  /**
+   * With `digestLong`, of a line longer than a block: SHA-256 of the line without its line feed. `bytes` is then only its
+   * beginning, though `ends` tells its whole length.
+   */
+  readonly digest?: Buffer;
 }
 
 export interface LineOptions {
@@ -22,6 +28,8 @@ export interface LineOptions {
   /** Soft size of a block; a larger line comes alone. */
   readonly blockBytes?: number;
   readonly maxLines?: number;
+  /** Lines longer than a block are hashed while they are read, and never held whole. Plain segments only. */
+  readonly digestLong?: boolean;
 }
 
 /**
@@ -69,12 +77,19 @@ function* readPlain(fd: number, from: number, options: LineOptions): Generator<L
   const stop = Math.min(options.to ?? Number.MAX_SAFE_INTEGER, fs.fstatSync(fd).size);
   const size = options.blockBytes ?? BLOCK_BYTES;
   for (let offset = from; offset < stop; ) {
-    const block = readBlock(fd, offset, Math.min(size, stop - offset)) ?? readLongLine(fd, offset, stop);
-    if (block === null) return;
-    const lines = lineBlock(block, offset, options);
+    const lines = nextLines(fd, offset, Math.min(size, stop - offset), stop, options);
+    if (lines === null) return;
     yield lines;
-    offset += lines.bytes.length;
+    offset += lines.ends[lines.ends.length - 1]!;
   }
+}
+
+function nextLines(fd: number, offset: number, size: number, stop: number, options: LineOptions): LineBlock | null {
+  const block = readBlock(fd, offset, size);
+  if (block !== null) return lineBlock(block, offset, options);
+  if (options.digestLong === true) return digestLongLine(fd, offset, stop);
+  const line = readLongLine(fd, offset, stop);
+  return line === null ? null : lineBlock(line, offset, options);
 }
 
 function* readCompressed(fd: number, path: string, from: number, options: LineOptions): Generator<LineBlock> {
@@ -123,6 +138,28 @@ function readLongLine(fd: number, offset: number, stop: number): Buffer | null {
     const feed = bytes.indexOf(LINE_FEED);
     if (feed !== -1) return readFully(fd, Buffer.allocUnsafeSlow(at + feed + 1 - offset), offset);
     if (bytes.length === 0) return null;
+    at += bytes.length;
+  }
+  return null;
+}
+
+/** Enough of a line to tell its index. */
+const BEGINNING_BYTES = 64;
+
+function digestLongLine(fd: number, offset: number, stop: number): LineBlock | null {
+  const piece = Buffer.allocUnsafe(BLOCK_BYTES);
+  const sha = createHash('sha256');
+  let beginning: Buffer | null = null;
+  for (let at = offset; at < stop; ) {
+    const bytes = readFully(fd, piece.subarray(0, Math.min(piece.length, stop - at)), at);
+    if (bytes.length === 0) return null;
+    beginning ??= Buffer.from(bytes.subarray(0, BEGINNING_BYTES));
+    const feed = bytes.indexOf(LINE_FEED);
+    if (feed !== -1) {
+      const digest = sha.update(bytes.subarray(0, feed)).digest();
+      return { offset, bytes: beginning, ends: Uint32Array.of(at + feed + 1 - offset), digest };
+    }
+    sha.update(bytes);
     at += bytes.length;
   }
   return null;

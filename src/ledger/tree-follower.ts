@@ -126,7 +126,10 @@ export class TreeFollower {
   #advance(size: number, end: DurableEnd): void {
     while (this.#tree.size < size) {
       const last = this.#segment === end.segment;
-      const lines = readLines(segmentPath(this.#segments, this.#segment), this.#offset, last ? { to: end.offset } : {});
+      const lines = readLines(segmentPath(this.#segments, this.#segment), this.#offset, {
+        digestLong: true,
+        ...(last ? { to: end.offset } : {}),
+      });
       for (const block of lines) {
         this.#take(block, size);
         if (this.#tree.size >= size) return;

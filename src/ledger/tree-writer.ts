@@ -86,15 +86,22 @@ export class TreeWriter {
     let start = from === 0 ? 0 : block.ends[from - 1]!;
     for (let i = from; i < to; i++) {
       const end = block.ends[i]!;
-      this.#add(block.bytes.subarray(start, end - 1));
+      if (block.digest === undefined) sha256Into(block.bytes.subarray(start, end - 1), this.#bundle, this.#entryAt);
+      else block.digest.copy(this.#bundle, this.#entryAt);
+      this.#addEntry();
       start = end;
     }
   }
 
-  #add(line: Uint8Array): void {
+  /** Where the next entry goes in the bundle. */
+  get #entryAt(): number {
+    return (this.#size % TILE_WIDTH) * ENTRY_BYTES + 2;
+  }
+
+  /** Takes the entry that was put at `#entryAt` into the tree. */
+  #addEntry(): void {
     const slot = this.#size % TILE_WIDTH;
-    const at = slot * ENTRY_BYTES + 2;
-    sha256Into(line, this.#bundle, at);
+    const at = this.#entryAt;
     const bottom = this.#level(0);
     leafInto(this.#bundle, at, bottom.hashes, slot * HASH_BYTES);
     bottom.count = slot + 1;
