@@ -20,8 +20,7 @@ const WORKLOADS: Readonly<Record<string, () => Promise<void>>> = {
   sinks: async () =>
     (await import('./sinks.ts')).runSinks({ rounds, records: Math.min(Number(values.changes), 200_000) }),
   w1: async () => (await import('./w1.ts')).runW1({ rounds, changes: Number(values.changes) }),
-  w2: async () =>
-    void (await (await import('./w2.ts')).runW2({ rounds, changes: Number(values.changes) })),
+  w2: async () => void (await (await import('./w2.ts')).runW2({ rounds, changes: Number(values.changes) })),
   w3: async () =>
     (await import('./w3.ts')).runW3({ rounds, rate: Number(values.rate), seconds: Number(values.seconds) }),
 };

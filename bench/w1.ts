@@ -3,6 +3,7 @@ import { createReadStream, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { consumerCommand } from './lib/consumers.ts';
 import { debeziumCommand } from './lib/debezium.ts';
 import { type Measured, measure, median } from './lib/measure.ts';
 import { type BenchServer, findRecvlogical, startBenchServer } from './lib/postgres.ts';
@@ -45,11 +46,6 @@ export async function runW1(options: BenchOptions): Promise<void> {
 
 function availableConsumers(): { consumers: Consumer[]; absent: string[] } {
   const absent: string[] = [];
-  const script = (file: string) => [
-    process.execPath,
-    '--disable-warning=ExperimentalWarning',
-    join(import.meta.dirname, 'consumers', file),
-  ];
   const consumers: Consumer[] = [];
   const recvlogical = findRecvlogical();
   if (recvlogical === null) absent.push('pg_recvlogical is not on this machine.');
@@ -83,12 +79,12 @@ function availableConsumers(): { consumers: Consumer[]; absent: string[] } {
   consumers.push({
     name: 'changetrail (actor, record, ledger, fsync, tree)',
     writes: true,
-    command: () => script('changetrail.ts'),
+    command: () => consumerCommand('changetrail'),
   });
   consumers.push({
     name: 'pg-logical-replication as documented',
     writes: true,
-    command: () => script('plain-node.ts'),
+    command: () => consumerCommand('plain-node'),
   });
   const debezium = debeziumCommand('postgres');
   if (typeof debezium === 'string') absent.push(debezium);

@@ -3,6 +3,7 @@ import { createReadStream, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { consumerCommand } from './lib/consumers.ts';
 import { debeziumCommand } from './lib/debezium.ts';
 import { goReaderCommand } from './lib/go-mongo.ts';
 import { type Measured, measure, median } from './lib/measure.ts';
@@ -65,14 +66,9 @@ function availableConsumers(): { consumers: Consumer[]; absent: string[] } {
     if (typeof command === 'string') absent.push(command);
     else consumers.push({ name, command, writes });
   };
-  const script = (file: string) => [
-    process.execPath,
-    '--disable-warning=ExperimentalWarning',
-    join(import.meta.dirname, 'consumers', file),
-  ];
   add(REFERENCE, goReaderCommand(), false);
-  add('changetrail (actor, record, ledger, fsync, tree)', script('changetrail-mongo.ts'));
-  add('Node driver, watch() as documented', script('plain-node-mongo.ts'));
+  add('changetrail (actor, record, ledger, fsync, tree)', consumerCommand('changetrail-mongo'));
+  add('Node driver, watch() as documented', consumerCommand('plain-node-mongo'));
   add('Debezium embedded engine', debeziumCommand('mongo'));
   return { consumers, absent };
 }

@@ -4,6 +4,7 @@ import fs, { mkdtempSync, openSync, readSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
+import { consumerCommand } from './lib/consumers.ts';
 import { debeziumCommand } from './lib/debezium.ts';
 import { median, processUsage } from './lib/measure.ts';
 import { type BenchServer, startBenchServer } from './lib/postgres.ts';
@@ -27,15 +28,10 @@ interface Latency {
 const INSERT = 'insert into orders select (mk($1)).*';
 
 export async function runW3(options: LatencyOptions): Promise<void> {
-  const script = (file: string) => [
-    process.execPath,
-    '--disable-warning=ExperimentalWarning',
-    join(import.meta.dirname, 'consumers', file),
-  ];
   const absent: string[] = [];
   const consumers: [string, readonly string[]][] = [
-    ['changetrail (durable: written and synced)', script('changetrail.ts')],
-    ['pg-logical-replication as documented (not synced)', script('plain-node.ts')],
+    ['changetrail (durable: written and synced)', consumerCommand('changetrail')],
+    ['pg-logical-replication as documented (not synced)', consumerCommand('plain-node')],
   ];
   const debezium = debeziumCommand('postgres');
   if (typeof debezium === 'string') absent.push(debezium);
