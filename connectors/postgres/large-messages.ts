@@ -21,7 +21,7 @@ export class LargeMessages {
   /** The start of a header. */
   #header: Buffer | null = null;
 
-  /** `deliver` must not keep a chunk longer than the call. */
+  /** `deliver` must not keep a chunk longer than the call; neither may who calls `push`. */
   constructor(deliver: (chunk: Buffer) => void) {
     this.#deliver = deliver;
   }
@@ -64,8 +64,12 @@ export class LargeMessages {
     if (this.#have < message.length) return end;
     this.#message = null;
     this.#deliver(message);
-    // Not left to the garbage collector, which sees a small object.
-    (message.buffer as ArrayBuffer).transfer(0);
+    giveBack(message);
     return end;
   }
+}
+
+/** Frees the memory behind a buffer that nobody needs any more: the garbage collector sees only a small object. */
+function giveBack(bytes: Buffer): void {
+  if (bytes.buffer.byteLength === bytes.length) (bytes.buffer as ArrayBuffer).transfer(0);
 }

@@ -200,8 +200,9 @@ export class PostgresStream implements SourceStream {
       for (const parse of parsers) parse.call(stream, chunk);
     });
     stream.on('data', (chunk: Buffer) => {
+      const { length } = chunk;
       messages.push(chunk);
-      this.#gather(chunk.length);
+      this.#gather(length);
     });
   }
 
