@@ -14,7 +14,7 @@ export const postgresOptions = z
       .default(['public.*'])
       .meta({
         description:
-          'Patterns `schema.table` with `*` and `?`; a leading `!` excludes. The last pattern that fits decides.',
+          'Patterns `schema.table` with `*` and `?`, names in double quotes as they are; a leading `!` excludes. The last pattern that fits decides.',
         example: ['public.*', '!public.sessions'],
       }),
     setup: z.enum(['auto', 'manual']).default('manual').meta({
