@@ -239,14 +239,16 @@ for (const major of postgresMajors()) {
       await using database = await server.createDatabase();
       await database.query('create table t (id int primary key); create schema other; create table other.x (id int)');
       await using capture = await startCapture({ url: database.url });
-      const before = capture.records().length;
+      // Records of the stream: heads and notes about the capture itself come when they like.
+      const streamed = () => capture.records().filter((record) => record.source.seq !== undefined).length;
+      const before = streamed();
       await database.query(
         'do $$ begin for i in 1..10000 loop insert into other.x values (i); commit; end loop; end $$',
       );
       await database.query('do $$ begin for i in 1..10000 loop perform pg_current_xact_id(); commit; end loop; end $$');
       await database.query('insert into t values (1)');
       expect((await capture.changes()).length).toBe(1);
-      expect(capture.records().length).toBe(before + 1);
+      expect(streamed()).toBe(before + 1);
     });
 
     test('partitioned tables: under the partition, or under the table', async () => {
