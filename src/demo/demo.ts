@@ -151,7 +151,7 @@ function say(text: string): void {
 
 function sayClosing(summary: TrailSummary, kept: string | undefined): void {
   const p = paletteFor(process.stderr);
-  say(`captured ${p.bold(String(summary.changes))} changes in ${summary.records} records, none lost, none twice.`);
+  say(`captured ${p.bold(String(summary.changes))} changes in ${summary.records} records.`);
   if (kept !== undefined) say(`the ledger is in ${kept}; changetrail tail --data ${kept} shows it again.`);
   say('attach to your own database: README.md, “Attach to your database”.');
 }

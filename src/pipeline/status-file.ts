@@ -35,7 +35,7 @@ export class StatusFile {
   }
 }
 
-/** What the last run wrote, or null: there was none, or its file is damaged and nothing depends on it. */
+/** A status or cursor file as the last run wrote it, to be shown; null when it is missing or damaged: nothing depends on it. */
 export function readStatus<T>(path: string): T | null {
   try {
     return JSON.parse(readFileSync(path, 'utf8')) as T;

@@ -1,9 +1,10 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import type { ActorSnapshot } from '../../actor/metrics.ts';
 import { AuditError } from '../../errors/audit-error.ts';
 import { dataLayout } from '../../ledger/layout.ts';
+import { readStatus } from '../../pipeline/status-file.ts';
 import { configOption, configured } from '../configured.ts';
 import { paletteFor } from '../pretty.ts';
 import { actorLines } from './status-actors.ts';
@@ -36,7 +37,7 @@ export function statusCommand(): Command {
     .addHelpText('after', '\nExample:\n  changetrail status --json | jq .sinks')
     .action(async (options: { config: string; data?: string; actors?: boolean; json?: boolean }) => {
       const data = options.data ?? (await configured(options.config)).configuration.data;
-      const running = readJson<RunningStatus>(join(data, 'status.json'));
+      const running = readStatus<RunningStatus>(join(data, 'status.json'));
       if (running === null) {
         throw new AuditError('AUD_LEDGER_MISSING', {
           message: `Nothing has run in ${data} yet.`,
@@ -50,14 +51,6 @@ export function statusCommand(): Command {
     });
 }
 
-function readJson<T>(path: string): T | null {
-  try {
-    return JSON.parse(readFileSync(path, 'utf8')) as T;
-  } catch {
-    return null;
-  }
-}
-
 function readCursors(directory: string): Record<string, CursorStatus> {
   const cursors: Record<string, CursorStatus> = {};
   let names: string[] = [];
@@ -67,7 +60,7 @@ function readCursors(directory: string): Record<string, CursorStatus> {
     // No sink has run yet.
   }
   for (const name of names) {
-    const cursor = readJson<CursorStatus>(join(directory, name));
+    const cursor = readStatus<CursorStatus>(join(directory, name));
     if (cursor !== null) cursors[name.slice(0, -5)] = cursor;
   }
   return cursors;
