@@ -2,13 +2,16 @@
 import type { S3Client } from '@aws-sdk/client-s3';
 import { sha256 } from '../ledger/merkle.ts';
 import { type Head, parseHead } from '../ledger/note.ts';
-import type { Anchor, AnchoredLedger } from './anchor.ts';
+import type { Anchor } from './anchor.ts';
 import { anchorFailed } from './errors.ts';
 import type { S3AnchorOptions } from './options.ts';
 
 type Sdk = typeof import('@aws-sdk/client-s3');
 
 const SIZE_DIGITS = 16;
+const HEAD_NAME = /^\d{16}$/;
+/** What stores other than AWS expect where no region is named. */
+const ANY_REGION = 'us-east-1';
 const PRECONDITION_FAILED = 412;
 
 /** Loads the SDK at the first use: it is only there when the operator installed it. */
@@ -20,10 +23,10 @@ export function s3Anchor(options: S3AnchorOptions, now: () => number): Anchor {
     return loaded;
   };
 
-  /** Keys sort by size. */
-  const keyOf = (origin: string, size: number) => `${folder(origin)}${String(size).padStart(SIZE_DIGITS, '0')}`;
   const folder = (origin: string) =>
     `${options.prefix}${sha256(Buffer.from(origin, 'utf8')).toString('hex', 0, 8)}/heads/`;
+  /** Keys sort by size. */
+  const keyOf = (origin: string, size: number) => `${folder(origin)}${String(size).padStart(SIZE_DIGITS, '0')}`;
 
   async function fetchHead(key: string, signal: AbortSignal): Promise<Head> {
     const { sdk, client } = await use();
@@ -33,28 +36,41 @@ export function s3Anchor(options: S3AnchorOptions, now: () => number): Anchor {
     return parseHead((await object.Body?.transformToString('utf8')) ?? '');
   }
 
-  async function newestKey(ledger: AnchoredLedger, signal: AbortSignal): Promise<string | null> {
+  /** The largest size among the first heads beyond `after`, and whether there are more. Other objects are passed over. */
+  async function headsAfter(origin: string, after: number, signal: AbortSignal) {
     const { sdk, client } = await use();
-    const prefix = folder(ledger.origin);
-    let newest: string | null = null;
-    for (let token: string | undefined, more = true; more; ) {
-      const page = await client.send(
-        new sdk.ListObjectsV2Command({ Bucket: options.bucket, Prefix: prefix, ContinuationToken: token }),
-        { abortSignal: signal },
-      );
-      newest = page.Contents?.at(-1)?.Key ?? newest;
-      token = page.NextContinuationToken;
-      more = page.IsTruncated === true;
+    const prefix = folder(origin);
+    const page = await client.send(
+      new sdk.ListObjectsV2Command({ Bucket: options.bucket, Prefix: prefix, StartAfter: keyOf(origin, after) }),
+      { abortSignal: signal },
+    );
+    const names = (page.Contents ?? []).map(({ Key }) => (Key ?? '').slice(prefix.length));
+    const sizes = names.filter((name) => HEAD_NAME.test(name)).map(Number);
+    const more = page.IsTruncated === true;
+    if (more && sizes.length === 0) throw anchorFailed(name, `${prefix} holds too many objects that are no heads`);
+    return { largest: sizes.at(-1) ?? null, more };
+  }
+
+  /** Size of the newest head. A year has half a million of them: the end is looked for by halving. */
+  async function newestSize(origin: string, signal: AbortSignal): Promise<number | null> {
+    let low = 0;
+    let high = Number.MAX_SAFE_INTEGER;
+    for (let middle = 0; ; middle = low + Math.floor((high - low) / 2)) {
+      const { largest, more } = await headsAfter(origin, middle, signal);
+      if (largest !== null && !more) return largest;
+      if (largest !== null) low = largest;
+      else if (middle === 0) return null;
+      else high = middle;
+      if (high <= low) return low;
     }
-    return newest;
   }
 
   return {
     name,
     async latest(ledger, signal) {
       try {
-        const key = await newestKey(ledger, signal);
-        return key === null ? null : await fetchHead(key, signal);
+        const size = await newestSize(ledger.origin, signal);
+        return size === null ? null : await fetchHead(keyOf(ledger.origin, size), signal);
       } catch (error) {
         throw anchorFailed(name, error);
       }
@@ -72,6 +88,9 @@ export function s3Anchor(options: S3AnchorOptions, now: () => number): Anchor {
           ObjectLockMode: options.mode,
           ObjectLockRetainUntilDate: new Date(now() + options.retain),
         });
+        // It may have been out of reach at the start: a store takes any new key, so a rollback is looked for here too.
+        const { largest } = await headsAfter(ledger.origin, head.size, signal);
+        if (largest !== null) return { answer: 'ahead', size: largest };
         await client.send(request, { abortSignal: signal });
         return { answer: 'held', signatures: [] };
       } catch (error) {
@@ -96,7 +115,7 @@ async function connect(options: S3AnchorOptions, name: string): Promise<{ sdk: S
   const { endpoint, region, access_key_id: accessKeyId, secret_access_key: secretAccessKey } = options;
   const client = new sdk.S3Client({
     ...(region === undefined ? {} : { region }),
-    ...(endpoint === undefined ? {} : { endpoint, forcePathStyle: true }),
+    ...(endpoint === undefined ? {} : { endpoint, forcePathStyle: true, region: region ?? ANY_REGION }),
     ...(accessKeyId === undefined || secretAccessKey === undefined
       ? {}
       : { credentials: { accessKeyId, secretAccessKey } }),

@@ -1,6 +1,7 @@
 // The way out after a rollback or fork: a new ledger under a new name, whose first record names the old one.
 import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { AuditError } from '../errors/audit-error.ts';
 import { Keyring, newOrigin } from '../keys/keyring.ts';
 import { localSigner } from '../keys/private-key.ts';
 import { AppendFile, makeDirectory, moveFile, removeFile, replaceFile } from './file-ops.ts';
@@ -34,10 +35,11 @@ const NEXT = 'ledger.next';
 /**
  * Makes a new ledger with one record, then puts it in the place of the old one, which is kept beside it. The key of the ring
  * is a new one. After a crash the old ledger is still in its place, or the new one is whole.
- * @throws AUD_LEDGER_LOCKED, AUD_LEDGER_WRITE
+ * @throws AUD_LEDGER_LOCKED, AUD_LEDGER_MISSING, AUD_LEDGER_WRITE
  */
 export async function beginAnew(data: string, options: BeginAnewOptions): Promise<NewLedger> {
   checkFormat(data);
+  lastKnownHead(data);
   const lock = DirectoryLock.acquire(data);
   try {
     return await replaceLedger(data, options);
@@ -86,8 +88,15 @@ function writeOnly(ledger: string, record: object): number {
   }
 }
 
-function lastKnownHead(data: string, outside: Head | undefined): Head | null {
+/** The newest head of the ledger in the data directory that can be read, or `outside` where that is newer. @throws AUD_LEDGER_MISSING */
+export function lastKnownHead(data: string, outside?: Head): Head | null {
   const layout = dataLayout(data);
+  if (!existsSync(layout.ledger) && !existsSync(layout.treeState)) {
+    throw new AuditError('AUD_LEDGER_MISSING', {
+      message: `There is no ledger in ${data}.`,
+      action: 'Name the data directory with --data.',
+    });
+  }
   const state = readTreeState(layout.treeState);
   const known: Head[] = outside === undefined ? [] : [outside];
   for (const read of [

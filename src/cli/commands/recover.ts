@@ -1,10 +1,10 @@
-import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { AuditError, messageOf } from '../../errors/audit-error.ts';
-import { beginAnew } from '../../ledger/begin-anew.ts';
+import { beginAnew, lastKnownHead } from '../../ledger/begin-anew.ts';
 import { type Head, parseHead } from '../../ledger/note.ts';
 import { configOption } from '../configured.ts';
 import { dataDirectory, dataOption } from '../data-directory.ts';
+import { readHeadFile } from '../head-file.ts';
 
 interface RecoverOptions {
   readonly config: string;
@@ -39,10 +39,16 @@ Examples:
     )
     .action(async (options: RecoverOptions) => {
       const data = await dataDirectory(options);
-      const outside = options.head === undefined ? undefined : readHeadFile(options.head);
+      const outside = options.head === undefined ? undefined : outsideHead(options.head, data);
+      const known = lastKnownHead(data, outside);
       if (options.yes !== true) {
+        const old =
+          known === null
+            ? 'No head of the old one is known'
+            : `The last known head of the old one, ${known.origin}, covers ${known.size} records`;
+        const name = options.origin === undefined ? '' : ` named ${options.origin}`;
         process.stderr.write(
-          `Would move the ledger of ${data} aside and begin a new one${options.origin === undefined ? '' : ` named ${options.origin}`}. Nothing was changed; add --yes to do it.\n`,
+          `Would set the ledger of ${data} aside and begin a new one${name}. ${old}.\nNothing was changed; add --yes to do it.\n`,
         );
         return;
       }
@@ -63,10 +69,23 @@ Examples:
     });
 }
 
-function readHeadFile(path: string): Head {
+/** A newer head of the old ledger than is here, from outside. */
+function outsideHead(path: string, data: string): Head {
+  let head: Head;
   try {
-    return parseHead(readFileSync(path));
+    head = parseHead(readHeadFile(path));
   } catch (cause) {
-    throw new AuditError('AUD_CLI_USAGE', { message: `${path} holds no head: ${messageOf(cause)}`, cause });
+    if (cause instanceof AuditError && cause.code === 'AUD_CLI_USAGE') throw cause;
+    throw new AuditError('AUD_CLI_USAGE', {
+      message: `${path} holds no head: ${messageOf(cause)}`,
+      action: 'Give a checkpoint, or a head record as a sink holds it.',
+      cause,
+    });
   }
+  const here = lastKnownHead(data);
+  if (here === null || here.origin === head.origin) return head;
+  throw new AuditError('AUD_CLI_USAGE', {
+    message: `${path} is a head of ${head.origin}, but the ledger here is ${here.origin}.`,
+    action: 'Give a head of this ledger, or none.',
+  });
 }

@@ -1,10 +1,10 @@
-import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { AuditError, messageOf } from '../../errors/audit-error.ts';
+import { AuditError } from '../../errors/audit-error.ts';
 import { checkProof } from '../../ledger/proof.ts';
 import { type VerifyReport, verifyLedger } from '../../ledger/verify/verify.ts';
-import { progressBar } from '../progress.ts';
-import { verifyText } from '../verify-text.ts';
+import { readHeadFile, readInput } from '../head-file.ts';
+import { showProgress } from '../progress.ts';
+import { VERDICTS, verifyText } from '../verify-text.ts';
 
 interface VerifyCommandOptions {
   readonly key: readonly string[];
@@ -16,6 +16,8 @@ interface VerifyCommandOptions {
   readonly record?: string;
 }
 
+const VERIFIER_KEY = /^[^+\s]+\+[0-9a-f]{8}\+\S+$/u;
+
 const EXIT: Readonly<Record<VerifyReport['verdict'], number>> = { verified: 0, tampered: 1, incomplete: 2 };
 
 /** `changetrail verify`: is this the ledger that was signed? */
@@ -23,7 +25,7 @@ export function verifyCommand(): Command {
   return new Command('verify')
     .description('check a ledger against its signed head; needs the directory and the public key, nothing else')
     .argument('[dir]', 'data directory or ledger directory', './changetrail-data')
-    .option('-k, --key <vkey...>', 'public key (name+hash+base64) or a file with one a line', [])
+    .option('-k, --key <vkey>', 'public key (name+hash+base64) or a file with one a line; may be repeated', collect, [])
     .option('--head <file...>', 'heads kept elsewhere: checkpoints, or head records as a sink got them', [])
     .option('--from <index>', 'leave out the records before', parseIndex)
     .option('--source <name>', 'check the continuity of this source only')
@@ -33,7 +35,8 @@ export function verifyCommand(): Command {
     .addHelpText(
       'after',
       `
-Exit codes: 0 verified, 1 tampered or contradictory, 2 cannot tell (something is missing, or another key signed).
+Exit codes: 0 verified; 1 tampered or contradictory; 2 cannot tell (something is missing or cannot be read, another key
+signed, or the command line is wrong).
 
 Whoever holds the signing key can rewrite the ledger and sign it again. Only a head that is kept elsewhere shows that:
 give the newest head record your SIEM holds, or the file of an anchor, with --head.
@@ -44,6 +47,9 @@ Examples:
   changetrail verify --proof record-48213.tlog-proof --record record-48213.json --key audit.vkey`,
     )
     .action(async (directory: string, options: VerifyCommandOptions) => {
+      if (options.proof === undefined && options.record !== undefined) {
+        throw new AuditError('AUD_CLI_USAGE', { message: '--record goes with --proof.' });
+      }
       const keys = options.key.flatMap(readKeys);
       if (options.proof === undefined) await verifyDirectory(directory, keys, options);
       else verifyProof(options.proof, keys, options);
@@ -55,16 +61,16 @@ async function verifyDirectory(
   keys: readonly string[],
   options: VerifyCommandOptions,
 ): Promise<void> {
-  const bar = progressBar('verified', options.json === true);
+  const progress = showProgress('verified');
   const started = Date.now();
   const report = await verifyLedger({
     directory,
     keys,
-    heads: options.head.map((name) => ({ name, bytes: readHeadBytes(name) })),
-    onProgress: (done, total) => bar.update(done, total),
+    heads: options.head.map((name) => ({ name, bytes: readHeadFile(name) })),
+    onProgress: (done, total) => progress.update(done, total),
     ...(options.from === undefined ? {} : { from: options.from }),
     ...(options.source === undefined ? {} : { source: options.source }),
-  }).finally(() => bar.clear());
+  }).finally(() => progress.clear());
   process.stdout.write(
     options.json === true ? `${JSON.stringify(report)}\n` : verifyText(report, Date.now() - started),
   );
@@ -73,61 +79,62 @@ async function verifyDirectory(
 
 function verifyProof(path: string, keys: readonly string[], options: VerifyCommandOptions): void {
   if (options.record === undefined || keys.length === 0) {
-    throw new AuditError('AUD_CLI_USAGE', { message: 'A proof is checked with --record <file> and --key <vkey>.' });
+    throw new AuditError('AUD_CLI_USAGE', {
+      message: 'A proof is checked against a record and a key.',
+      action: 'Add --record <file> and --key <vkey>: changetrail prove wrote the record beside the proof.',
+    });
   }
   const record = readInput(options.record);
   const line = record.at(-1) === 0x0a ? record.subarray(0, -1) : record;
-  const { index, head } = checkProof(readInput(path).toString('utf8'), line, keys);
-  const answer = { verdict: 'verified', index, origin: head.origin, size: head.size };
-  process.stdout.write(
-    options.json === true
-      ? `${JSON.stringify(answer)}\n`
-      : `verified: this is record ${index} of ${head.origin}, under its head of ${head.size} records\n`,
-  );
+  const { verdict, text, ...answer } = judgeProof(readInput(path).toString('utf8'), line, keys);
+  process.stdout.write(options.json === true ? `${JSON.stringify({ verdict, ...answer })}\n` : `${text}\n`);
+  process.exitCode = EXIT[verdict];
 }
 
-/** A key as it is, or those in a file, one a line. */
+interface ProofAnswer {
+  readonly verdict: VerifyReport['verdict'];
+  readonly text: string;
+  readonly index?: number;
+  readonly origin?: string;
+  readonly size?: number;
+  readonly message?: string;
+}
+
+function judgeProof(proof: string, line: Buffer, keys: readonly string[]): ProofAnswer {
+  try {
+    const { index, head } = checkProof(proof, line, keys);
+    const { origin, size } = head;
+    const text = `${VERDICTS.verified}  This is record ${index} of ${origin}, under its signed head of ${size} records.`;
+    return { verdict: 'verified', text, index, origin, size };
+  } catch (error) {
+    if (!(error instanceof AuditError) || error.code !== 'AUD_LEDGER_PROOF') throw error;
+    const verdict = error.data['verdict'] === 'tampered' ? 'tampered' : 'incomplete';
+    return { verdict, text: `${VERDICTS[verdict]}  ${error.message}`, message: error.message };
+  }
+}
+
+function collect(text: string, before: readonly string[]): string[] {
+  return [...before, text];
+}
+
+/** Keys as they are, or those in a file, one a line. */
 function readKeys(text: string): string[] {
-  if (/^[^+\s]+\+[0-9a-f]{8}\+/u.test(text)) return [text.trim()];
-  const lines = readInput(text).toString('utf8').split('\n');
-  return lines.map((line) => line.trim()).filter((line) => line !== '' && !line.startsWith('#'));
-}
-
-/** A checkpoint, or the one in a head record as JSON (also inside what a sink made of it). */
-function readHeadBytes(path: string): Buffer {
-  const bytes = readInput(path);
-  if (bytes[0] !== 0x7b) return bytes;
-  let note: string | null;
-  try {
-    note = findNote(JSON.parse(bytes.toString('utf8')));
-  } catch (cause) {
-    throw new AuditError('AUD_CLI_USAGE', { message: `${path} is neither a checkpoint nor one JSON record.`, cause });
-  }
-  if (note === null)
-    throw new AuditError('AUD_CLI_USAGE', { message: `${path} holds no head: there is no "checkpoint" in it.` });
-  return Buffer.from(note, 'utf8');
-}
-
-function findNote(value: unknown): string | null {
-  if (typeof value !== 'object' || value === null) return null;
-  for (const [key, inner] of Object.entries(value)) {
-    if (key === 'checkpoint' && typeof inner === 'string') return inner;
-    const found = findNote(inner);
-    if (found !== null) return found;
-  }
-  return null;
-}
-
-function readInput(path: string): Buffer {
-  try {
-    return readFileSync(path);
-  } catch (cause) {
-    throw new AuditError('AUD_CLI_USAGE', { message: `${path} cannot be read: ${messageOf(cause)}.`, cause });
-  }
+  const given = VERIFIER_KEY.test(text);
+  const lines = (given ? text : readInput(text).toString('utf8')).split('\n').map((line) => line.trim());
+  const keys = lines.filter((line) => line !== '' && !line.startsWith('#'));
+  const wrong = keys.find((line) => !VERIFIER_KEY.test(line));
+  if (keys.length > 0 && wrong === undefined) return keys;
+  throw new AuditError('AUD_CLI_USAGE', {
+    message: `${text} holds ${wrong === undefined ? 'no public key' : 'something else than public keys'}.`,
+    action: 'Give the file that changetrail keys export-public wrote, or the key itself: name+hash+base64.',
+  });
 }
 
 function parseIndex(text: string): number {
   if (!/^\d{1,15}$/.test(text))
-    throw new AuditError('AUD_CLI_USAGE', { message: `--from takes an index, not "${text}".` });
+    throw new AuditError('AUD_CLI_USAGE', {
+      message: `--from takes an index, not "${text}".`,
+      action: 'Give the index of a record: a whole number from 0 on.',
+    });
   return Number(text);
 }

@@ -14,6 +14,7 @@ export interface Finding {
     | 'bundle_damaged'
     | 'tile_damaged'
     | 'tile_missing'
+    | 'tile_unreadable'
     | 'root_differs'
     | 'checkpoint_damaged'
     | 'checkpoint_missing'

@@ -1,9 +1,11 @@
 // Files that the published head does not need: older partial tiles must agree with it, anything else is only named.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, relative, sep } from 'node:path';
+import { systemCode } from '../../errors/audit-error.ts';
 import { HASH_BYTES, TILE_WIDTH } from '../merkle.ts';
-import { ENTRY_BYTES, readTile, type TileKind, tileWidth } from '../tiles.ts';
+import { ENTRY_BYTES, type TileKind, tileWidth } from '../tiles.ts';
 import type { Findings } from './findings.ts';
+import { lookAtTile } from './look-at-tile.ts';
 
 export interface Leftovers {
   /** Tiles of entries that the head does not cover yet: not looked at. */
@@ -62,14 +64,27 @@ function checkOlder(
   tile: TileName,
   findings: Findings,
 ): void {
-  const now = readTile(ledger, tile.kind, tile.n, size);
+  const now = lookAtTile(ledger, tile.kind, tile.n, size, findings);
+  const older = readOlder(path, name, findings);
+  if (older === null || now === null || now === 'unreadable') return;
   const length = tile.width * (tile.kind === 'entries' ? ENTRY_BYTES : HASH_BYTES);
-  if (now === null || readFileSync(path).equals(now.subarray(0, length))) return;
+  if (older.equals(now.subarray(0, length))) return;
   findings.add({
     level: 'tampered',
     what: 'tile_damaged',
-    message: `tile/${name} is not the start of the tile of now`,
+    message: `tile/${name}, which an earlier head needs, does not agree with the tile that took its place`,
   });
+}
+
+function readOlder(path: string, name: string, findings: Findings): Buffer | null {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return null;
+    const message = `tile/${name} is there but cannot be read: ${systemCode(error)}`;
+    findings.add({ level: 'missing', what: 'tile_unreadable', message });
+    return null;
+  }
 }
 
 function names(directory: string): string[] {

@@ -1,11 +1,12 @@
 // One segment: every line against its entry in the bundles, indexes gap-free, and what the lines say of themselves.
 import { statSync } from 'node:fs';
 import { basename } from 'node:path';
-import { AuditError } from '../../errors/audit-error.ts';
+import { AuditError, systemCode } from '../../errors/audit-error.ts';
 import { type LineBlock, lineIndex, readLines } from '../lines.ts';
 import { HASH_BYTES, sha256Into, TILE_WIDTH } from '../merkle.ts';
-import { BUNDLE_BYTES, ENTRY_BYTES, readTile } from '../tiles.ts';
+import { BUNDLE_BYTES, ENTRY_BYTES } from '../tiles.ts';
 import { Findings } from './findings.ts';
+import { lookAtTile } from './look-at-tile.ts';
 import { LineScan, type ScanEvent } from './scan.ts';
 
 export interface SegmentJob {
@@ -57,11 +58,10 @@ class SegmentCheck {
     let torn = 0;
     try {
       for (const block of readLines(path, 0)) this.#block(block);
-      if (!path.endsWith('.zst')) torn = statSync(path).size - this.#end;
+      // Gone: retention or compression took it while it was read, whole.
+      if (!path.endsWith('.zst')) torn = (statSync(path, { throwIfNoEntry: false })?.size ?? this.#end) - this.#end;
     } catch (error) {
-      if (!(error instanceof AuditError)) throw error;
-      const damaged = error.code === 'AUD_LEDGER_CORRUPT';
-      this.#add(damaged ? 'tampered' : 'missing', damaged ? 'segment_damaged' : 'unreadable', error.message);
+      this.#failed(error);
     }
     this.#compare();
     const { list, tampered, missing } = this.#findings;
@@ -72,6 +72,18 @@ class SegmentCheck {
       compared: this.#compared,
       torn,
     };
+  }
+
+  #failed(error: unknown): void {
+    if (error instanceof AuditError && error.code === 'AUD_LEDGER_CORRUPT') {
+      this.#add('tampered', 'segment_damaged', error.message);
+    } else if (error instanceof AuditError) {
+      this.#add('missing', 'unreadable', error.message);
+    } else if (error instanceof Error && 'errno' in error) {
+      // A directory in its place, a bad block of the disk: what was read before it was checked.
+      const message = `Segment ${basename(this.#job.path)} cannot be read from record ${this.#index} on: ${systemCode(error)}`;
+      this.#add('missing', 'unreadable', message, this.#index);
+    } else throw error;
   }
 
   #block({ bytes, ends, offset }: LineBlock): void {
@@ -102,9 +114,9 @@ class SegmentCheck {
     this.#from = -1;
     if (from === -1) return;
     const n = Math.floor(from / TILE_WIDTH);
-    const bundle = readTile(this.#job.ledger, 'entries', n, this.#job.size);
-    // A bundle that is not there, or of another length, is a finding of the tiles.
-    if (bundle === null || bundle.length > BUNDLE_BYTES) return;
+    const bundle = lookAtTile(this.#job.ledger, 'entries', n, this.#job.size, null);
+    // A bundle that is not there, cannot be read or is of another length is a finding of the tiles.
+    if (bundle === null || bundle === 'unreadable' || bundle.length > BUNDLE_BYTES) return;
     for (let index = from; index < to; index++) {
       const slot = index % TILE_WIDTH;
       const at = slot * ENTRY_BYTES + 2;

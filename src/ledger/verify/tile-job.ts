@@ -1,7 +1,8 @@
 // The tiles under one tile of level 1 (65,536 entries): bundles against leaves, leaves against the level above.
 import { foldInto, HASH_BYTES, leafInto, peaks, TILE_BYTES, TILE_WIDTH } from '../merkle.ts';
-import { BUNDLE_BYTES, ENTRY_BYTES, readTile, type TileKind, tilePath, tileWidth } from '../tiles.ts';
+import { BUNDLE_BYTES, ENTRY_BYTES, type TileKind, tilePath, tileWidth } from '../tiles.ts';
 import { Findings } from './findings.ts';
+import { entriesUnder, lookAtTile } from './look-at-tile.ts';
 
 /** Entries under a tile of level 1. */
 export const SPAN = TILE_WIDTH * TILE_WIDTH;
@@ -88,12 +89,18 @@ class TileCheck {
   }
 
   #tile(kind: TileKind, n: number, width: number): Buffer | null {
-    const bytes = readTile(this.#job.ledger, kind, n, this.#job.size);
+    const bytes = lookAtTile(this.#job.ledger, kind, n, this.#job.size, this.#findings);
+    if (bytes === 'unreadable') return null;
     const wanted = width * (kind === 'entries' ? ENTRY_BYTES : HASH_BYTES);
     if (bytes !== null && bytes.length === wanted && bytes.length <= BUNDLE_BYTES) return bytes;
     if (bytes === null) {
       const message = `tile/${tilePath(kind, n, width)} is missing`;
-      this.#findings.add({ level: 'missing', what: 'tile_missing', message, index: n * TILE_WIDTH * unit(kind) });
+      this.#findings.add({
+        level: 'missing',
+        what: 'tile_missing',
+        message,
+        index: n * TILE_WIDTH * entriesUnder(kind),
+      });
     } else {
       this.#damaged('tile_damaged', kind, n, `it has ${bytes.length} bytes and not ${wanted}`);
     }
@@ -109,11 +116,6 @@ class TileCheck {
 
   #damaged(what: 'bundle_damaged' | 'tile_damaged', kind: TileKind, n: number, why: string): void {
     const message = `tile/${tilePath(kind, n)} is damaged: ${why}`;
-    this.#findings.add({ level: 'tampered', what, message, index: n * TILE_WIDTH * unit(kind) });
+    this.#findings.add({ level: 'tampered', what, message, index: n * TILE_WIDTH * entriesUnder(kind) });
   }
-}
-
-/** Entries under one hash of a tile. */
-function unit(kind: TileKind): number {
-  return kind === 'entries' ? 1 : TILE_WIDTH ** kind;
 }

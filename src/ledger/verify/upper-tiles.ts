@@ -1,7 +1,8 @@
 // The tiles above level 1, and the root: from the roots of the spans below, which the jobs computed.
 import { EMPTY_ROOT, HASH_BYTES, nodeHash, TILE_WIDTH } from '../merkle.ts';
-import { readTile, tilePath } from '../tiles.ts';
+import { tilePath } from '../tiles.ts';
 import type { Findings } from './findings.ts';
+import { lookAtTile } from './look-at-tile.ts';
 import { SPAN, type TileResult } from './tile-job.ts';
 
 /** Compares the tiles of level 2 and above with `spans` (roots of 65,536 entries each). */
@@ -11,7 +12,8 @@ export function checkUpperTiles(ledger: string, size: number, spans: readonly Bu
   for (let level = 2; nodes.length > 0; level++, unit *= TILE_WIDTH) {
     for (let n = 0; n * TILE_WIDTH < nodes.length; n++) {
       const computed = Buffer.concat(nodes.slice(n * TILE_WIDTH, (n + 1) * TILE_WIDTH));
-      const file = readTile(ledger, level, n, size);
+      const file = lookAtTile(ledger, level, n, size, findings);
+      if (file === 'unreadable') continue;
       const index = n * TILE_WIDTH * unit;
       const name = `tile/${tilePath(level, n, computed.length / HASH_BYTES)}`;
       if (file === null) findings.add({ level: 'missing', what: 'tile_missing', message: `${name} is missing`, index });

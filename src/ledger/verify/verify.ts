@@ -1,8 +1,8 @@
 // Is the ledger in this directory the one that was signed? Needs the directory and the public key, nothing else.
-import { existsSync, readFileSync } from 'node:fs';
+import { accessSync, existsSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
-import { AuditError, messageOf } from '../../errors/audit-error.ts';
+import { AuditError, messageOf, systemCode } from '../../errors/audit-error.ts';
 import { listSegments, type Segment } from '../layout.ts';
 import { checkSignature, type Head, parseHead, parseVerifierKey, type VerifierKey } from '../note.ts';
 import { TileReader } from '../tiles.ts';
@@ -72,16 +72,34 @@ export interface VerifyReport {
 
 const PATIENCE_MS = 3_000;
 const POLL_MS = 100;
+/** Where one of these was found, the tiles cannot say what an earlier head should be. */
+const NO_TREE: ReadonlySet<Finding['what']> = new Set(['tile_missing', 'tile_unreadable', 'root_differs']);
 
 /** The directory that holds `segments`. @throws AUD_LEDGER_MISSING */
 export function findLedger(directory: string): string {
   for (const candidate of [join(directory, 'ledger'), directory]) {
-    if (existsSync(join(candidate, 'segments')) || existsSync(join(candidate, 'checkpoint'))) return candidate;
+    if (isThere(join(candidate, 'segments')) || isThere(join(candidate, 'checkpoint'))) return candidate;
   }
   throw new AuditError('AUD_LEDGER_MISSING', {
     message: `There is no ledger in ${directory}.`,
     action: 'Name the data directory or the ledger folder in it.',
   });
+}
+
+/** @throws AUD_LEDGER_MISSING when this user may not even look */
+function isThere(path: string): boolean {
+  try {
+    accessSync(path);
+    return true;
+  } catch (cause) {
+    const code = systemCode(cause);
+    if (code === 'ENOENT' || code === 'ENOTDIR') return false;
+    throw new AuditError('AUD_LEDGER_MISSING', {
+      message: `${path} cannot be looked at: ${code}.`,
+      action: 'Run verify as a user who may read the ledger: files for reading, directories for reading and entering.',
+      cause,
+    });
+  }
 }
 
 /** @throws AUD_LEDGER_MISSING, AUD_KEY_INVALID; everything else is a finding */
@@ -128,20 +146,42 @@ class Verification {
     const { size } = this.#head;
     this.#tiles = new TileReader(this.#ledger, size);
     this.#checkSignature(this.#head, this.#claims.trusted);
-    const segments = listSegments(join(this.#ledger, 'segments'));
+    const segments = this.#listSegments();
     await this.#runJobs(segments, size);
     this.#checkRoot(this.#head);
     this.#claims.published(this.#head);
-    if (this.#findings.list.every(({ what }) => what !== 'tile_missing' && what !== 'root_differs')) {
-      this.#claims.check(this.#tiles);
-      this.#checkStart(segments, size);
-      for (const head of this.#options.heads ?? []) this.#checkOutside(head);
-    } else {
-      for (const { name } of this.#options.heads ?? []) this.#outside.push({ name, size: null, agrees: false });
+    if (!this.#compareHeads(segments, size)) {
+      for (const { name } of (this.#options.heads ?? []).slice(this.#outside.length)) {
+        this.#outside.push({ name, size: null, agrees: false });
+      }
     }
     this.#checkKey(this.#head);
     this.#leftovers = checkLeftovers(this.#ledger, size, this.#findings);
     return this.#report();
+  }
+
+  #listSegments(): Segment[] {
+    try {
+      return listSegments(join(this.#ledger, 'segments'));
+    } catch (error) {
+      this.#add('missing', 'unreadable', `The folder segments cannot be read: ${systemCode(error)}`);
+      return [];
+    }
+  }
+
+  /** Heads in records and from outside against the tree; false when the tree is not whole enough to tell. */
+  #compareHeads(segments: readonly Segment[], size: number): boolean {
+    if (this.#findings.list.some(({ what }) => NO_TREE.has(what))) return false;
+    try {
+      this.#claims.check(this.#tiles);
+      this.#checkStart(segments, size);
+      for (const head of this.#options.heads ?? []) this.#checkOutside(head);
+      return true;
+    } catch (error) {
+      if (!(error instanceof AuditError)) throw error;
+      this.#add('missing', 'tile_unreadable', `Earlier heads could not be compared: ${messageOf(error)}`);
+      return false;
+    }
   }
 
   #readCheckpoint(): Head | null {
