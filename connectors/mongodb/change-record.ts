@@ -6,7 +6,7 @@ import { OUTCOME_SUCCESS } from '../../src/record/envelope.ts';
 import { brokenTextIn } from './bson/broken-text.ts';
 import type { BsonJson } from './bson/json.ts';
 import { BSON } from './bson/layout.ts';
-import { type ChangedPaths, changedPaths, NO_PATHS, replacedFields } from './changed-paths.ts';
+import { ChangedPaths } from './changed-paths.ts';
 import { ABSENT, type EventView, KIND } from './events.ts';
 import type { Namespace } from './namespaces.ts';
 import type { RecordParts } from './record-parts.ts';
@@ -15,10 +15,10 @@ import { writerOf } from './row-actor.ts';
 const BEFORE = fragment(',"before":');
 const AFTER = fragment(',"after":');
 const UPDATE_DETAILS = fragment(',"details":{"update":');
-const CHANGED = fragment(',"changed":');
 const MISSING = fragment(',"missing":');
 const NULL = fragment('null');
 const OBJECT_END = 0x7d;
+const NONE: readonly string[] = [];
 
 export interface ChangeRecordOptions {
   readonly output: SourceOutput;
@@ -29,6 +29,7 @@ export interface ChangeRecordOptions {
 
 export class ChangeRecords {
   readonly #options: ChangeRecordOptions;
+  readonly #changed = new ChangedPaths();
 
   constructor(options: ChangeRecordOptions) {
     this.#options = options;
@@ -37,11 +38,11 @@ export class ChangeRecords {
   /** Writes the event as a record. What needs a second look (odd keys, text that is not UTF-8) is written again, exactly. */
   write(event: EventView, namespace: Namespace, seq: number): void {
     const { output, json } = this.#options;
-    this.#write(event, namespace, seq, []);
+    this.#write(event, namespace, seq, NONE);
     if (json.odd && !json.exact) {
       output.abort();
       namespace.exact = true;
-      this.#write(event, namespace, seq, []);
+      this.#write(event, namespace, seq, NONE);
     }
     if (json.brokenText) {
       output.abort();
@@ -63,17 +64,13 @@ export class ChangeRecords {
     out.byte(OBJECT_END);
     out.bytes(this.#actor(event, namespace));
     out.bytes(OUTCOME_SUCCESS);
-    const changed = changesOf(event);
-    if (changed.paths.length > 0) {
-      out.bytes(CHANGED);
-      out.json(changed.paths);
-    }
+    const ambiguous = this.#changed.write(event, out);
     const hasAfter = event.afterType === BSON.DOCUMENT;
     const hasBefore = event.beforeType === BSON.DOCUMENT;
     const complete = (hasAfter || event.kind === KIND.DELETE) && (hasBefore || event.kind === KIND.INSERT);
-    if (!complete || changed.ambiguous || broken.length > 0) {
+    if (!complete || ambiguous || broken.length > 0) {
       out.bytes(MISSING);
-      out.json(missingOf(event, namespace, changed.ambiguous, broken));
+      out.json(missingOf(event, namespace, ambiguous, broken));
     }
     if (!hasAfter && event.update !== ABSENT) {
       out.bytes(UPDATE_DETAILS);
@@ -98,12 +95,6 @@ export class ChangeRecords {
     const writer = writerOf(event, rule.column);
     return writer === null ? actors.fragment() : actors.inferred(rule, writer);
   }
-}
-
-function changesOf(event: EventView): ChangedPaths {
-  if (event.kind === KIND.UPDATE) return changedPaths(event);
-  if (event.kind === KIND.REPLACE) return { paths: replacedFields(event), ambiguous: false };
-  return NO_PATHS;
 }
 
 /** An image that is absent was left out because of its size; one that is null the server did not have. */

@@ -1,78 +1,131 @@
 // `changed`: which fields an update touched, as dotted paths. A dot, a dollar or a backslash inside a name is escaped by a
 // backslash. Servers before 6.1 do not tell the field named `a.b` from `b` in `a`; the images do.
-import { BSON, cStringEnd, findElement, int32, newElement, readElement, stringAt, valueSize } from './bson/layout.ts';
-import { ABSENT, type EventView } from './events.ts';
+import { type ByteWriter, fragment } from '../../src/record/byte-writer.ts';
+import {
+  BSON,
+  cStringEnd,
+  findElement,
+  int32,
+  isNamed,
+  newElement,
+  readElement,
+  stringAt,
+  valueSize,
+} from './bson/layout.ts';
+import { ABSENT, type EventView, KIND } from './events.ts';
 
 const DOT = 0x2e;
 const DOLLAR = 0x24;
 const BACKSLASH = 0x5c;
 const SPECIAL = /[.$\\]/;
 
-export interface ChangedPaths {
-  readonly paths: readonly string[];
-  /** True when a dot may be part of a name or not, and nothing at hand tells. */
-  readonly ambiguous: boolean;
-}
+const CHANGED = fragment(',"changed":[');
+const COMMA = 0x2c;
+const LIST_END = 0x5d;
 
-export const NO_PATHS: ChangedPaths = { paths: [], ambiguous: false };
+/** Writes the paths of one event after the other; nothing is kept from one to the next. */
+export class ChangedPaths {
+  #event!: EventView;
+  #out!: ByteWriter;
+  #count = 0;
+  #ambiguous = false;
+  /** Where the server says itself which dots divide, or ABSENT on servers that do not. */
+  #told = ABSENT;
+  readonly #element = newElement();
 
-/** The paths that the event's `updateDescription` names, in its order. */
-export function changedPaths(event: EventView): ChangedPaths {
-  if (event.update === ABSENT) return NO_PATHS;
-  const b = event.bytes;
-  const found = new PathCollector(event);
-  const updated = findElement(b, event.update, 'updatedFields');
-  const removed = findElement(b, event.update, 'removedFields');
-  const truncated = findElement(b, event.update, 'truncatedArrays');
-  const element = newElement();
-  if (updated !== null) {
-    for (let at = updated.at + 4; readElement(b, at, element); at = element.next) {
-      found.add(element.keyStart, element.keyEnd, 'after');
-    }
-  }
-  if (removed !== null) {
-    for (let at = removed.at + 4; readElement(b, at, element); at = element.next) {
-      found.add(element.at + 4, element.next - 1, 'before');
-    }
-  }
-  if (truncated !== null) {
-    for (let at = truncated.at + 4; readElement(b, at, element); at = element.next) {
-      const field = findElement(b, element.at, 'field');
-      if (field !== null) found.add(field.at + 4, field.next - 1, 'after');
-    }
-  }
-  return found;
-}
-
-class PathCollector implements ChangedPaths {
-  readonly paths: string[] = [];
-  ambiguous = false;
-  readonly #event: EventView;
-  /** Where the server says itself which dots divide, or null on servers that do not. */
-  readonly #told: number | null;
-
-  constructor(event: EventView) {
+  /**
+   * Writes `,"changed":[…]`: the paths that the event's `updateDescription` names, in its order, or the fields that a
+   * replacement changed; nothing when there are none. True when a dot may be part of a name or not, and nothing at hand tells.
+   */
+  write(event: EventView, out: ByteWriter): boolean {
     this.#event = event;
-    this.#told = findElement(event.bytes, event.update, 'disambiguatedPaths')?.at ?? null;
+    this.#out = out;
+    this.#count = 0;
+    this.#ambiguous = false;
+    if (event.kind === KIND.REPLACE) for (const name of replacedFields(event)) this.#text(name);
+    else if (event.kind === KIND.UPDATE && event.update !== ABSENT) this.#update();
+    if (this.#count > 0) out.byte(LIST_END);
+    return this.#ambiguous;
   }
 
-  add(start: number, end: number, image: 'before' | 'after'): void {
+  #update(): void {
+    const b = this.#event.bytes;
+    const element = this.#element;
+    let updated = ABSENT;
+    let removed = ABSENT;
+    let truncated = ABSENT;
+    this.#told = ABSENT;
+    for (let at = this.#event.update + 4; readElement(b, at, element); at = element.next) {
+      const { keyStart, keyEnd } = element;
+      if (isNamed(b, keyStart, keyEnd, 'updatedFields')) updated = element.at;
+      else if (isNamed(b, keyStart, keyEnd, 'removedFields')) removed = element.at;
+      else if (isNamed(b, keyStart, keyEnd, 'truncatedArrays')) truncated = element.at;
+      else if (isNamed(b, keyStart, keyEnd, 'disambiguatedPaths')) this.#told = element.at;
+    }
+    if (updated !== ABSENT) this.#updatedFields(updated);
+    if (removed !== ABSENT) this.#removedFields(removed);
+    if (truncated !== ABSENT) this.#truncatedArrays(truncated);
+  }
+
+  #updatedFields(document: number): void {
+    const b = this.#event.bytes;
+    const element = this.#element;
+    for (let at = document + 4; readElement(b, at, element); at = element.next) {
+      this.#path(element.keyStart, element.keyEnd, 'after');
+    }
+  }
+
+  #removedFields(array: number): void {
+    const b = this.#event.bytes;
+    const element = this.#element;
+    for (let at = array + 4; readElement(b, at, element); at = element.next) {
+      this.#path(element.at + 4, element.next - 1, 'before');
+    }
+  }
+
+  #truncatedArrays(array: number): void {
+    const b = this.#event.bytes;
+    const element = this.#element;
+    for (let at = array + 4; readElement(b, at, element); at = element.next) {
+      const field = findElement(b, element.at, 'field');
+      if (field !== null) this.#path(field.at + 4, field.next - 1, 'after');
+    }
+  }
+
+  #path(start: number, end: number, image: 'before' | 'after'): void {
     const b = this.#event.bytes;
     let dots = false;
     let special = false;
+    let ascii = true;
     for (let p = start; p < end; p++) {
-      if (b[p] === DOT) dots = true;
-      else if (b[p] === DOLLAR || b[p] === BACKSLASH) special = true;
+      const c = b[p]!;
+      if (c === DOT) dots = true;
+      else if (c === DOLLAR || c === BACKSLASH) special = true;
+      else if (c >= 0x80) ascii = false;
+    }
+    if (ascii && !special && (!dots || this.#isPlain(start, end, image))) {
+      this.#separate();
+      this.#out.string(b, start, end);
+      return;
     }
     const path = b.toString('utf8', start, end);
-    if (!special && (!dots || this.#isPlain(start, end, image))) this.paths.push(path);
-    else if (!dots) this.paths.push(escapeName(path));
-    else this.paths.push(this.#dotted(path, image));
+    if (dots) this.#text(this.#dotted(path, image));
+    else this.#text(escapeName(path));
+  }
+
+  #text(path: string): void {
+    this.#separate();
+    this.#out.json(path);
+  }
+
+  #separate(): void {
+    if (this.#count++ === 0) this.#out.bytes(CHANGED);
+    else this.#out.byte(COMMA);
   }
 
   /** The usual case, without making strings of names: every dot divides, and the image leaves no doubt. */
   #isPlain(start: number, end: number, image: 'before' | 'after'): boolean {
-    if (this.#told !== null) return false;
+    if (this.#told !== ABSENT) return false;
     const place = this.#imageFor(image);
     return place !== ABSENT && hasPlainPath(this.#event.bytes, place, start, end);
   }
@@ -85,19 +138,19 @@ class PathCollector implements ChangedPaths {
   }
 
   #dotted(path: string, image: 'before' | 'after'): string {
-    if (this.#told !== null) return joinNames(this.#toldNames(path) ?? path.split('.'));
+    if (this.#told !== ABSENT) return joinNames(this.#toldNames(path) ?? path.split('.'));
     const event = this.#event;
     const ways = this.#ways(path, image);
     const only = ways.length > 1 ? ways.filter((way) => differs(event, way)) : ways;
     if (only.length === 1) return joinNames(only[0]!);
-    this.ambiguous = true;
+    this.#ambiguous = true;
     return joinNames(path.split('.'));
   }
 
   #toldNames(path: string): string[] | null {
     const b = this.#event.bytes;
     const element = newElement();
-    for (let at = this.#told! + 4; readElement(b, at, element); at = element.next) {
+    for (let at = this.#told + 4; readElement(b, at, element); at = element.next) {
       if (element.type !== BSON.ARRAY || b.toString('utf8', element.keyStart, element.keyEnd) !== path) continue;
       const names: string[] = [];
       const part = newElement();
@@ -189,7 +242,7 @@ function valueAt(b: Buffer, place: number, names: readonly string[]): Buffer | n
 }
 
 /** Fields of the first level that differ between the images of a replaced document. */
-export function replacedFields(event: EventView): readonly string[] {
+function replacedFields(event: EventView): readonly string[] {
   const { bytes, before, beforeType, after, afterType } = event;
   if (beforeType !== BSON.DOCUMENT || afterType !== BSON.DOCUMENT) return [];
   const old = fieldsOf(bytes, before);
@@ -216,6 +269,6 @@ function joinNames(names: readonly string[]): string {
   return names.map(escapeName).join('.');
 }
 
-export function escapeName(name: string): string {
+function escapeName(name: string): string {
   return SPECIAL.test(name) ? name.replace(/[.$\\]/g, '\\$&') : name;
 }

@@ -16,11 +16,19 @@ export const SERVER_CODE = {
   CHANGE_STREAM_HISTORY_LOST: 286,
   OBJECT_TOO_LARGE: 10334,
   ONLY_ON_REPLICA_SETS: 40573,
+  /** `$changeStreamSplitLargeEvent` cannot make a piece small enough. */
+  PIECE_TOO_LARGE: 7182500,
 } as const;
 
 export function serverCode(error: unknown): number | null {
   const code = error instanceof MongoServerError ? error.code : null;
   return typeof code === 'number' ? code : null;
+}
+
+/** True for the server's word that an event, or a piece of one, is larger than a reply may be. */
+export function isEventTooLarge(error: unknown): boolean {
+  const code = serverCode(error);
+  return code === SERVER_CODE.OBJECT_TOO_LARGE || code === SERVER_CODE.PIECE_TOO_LARGE;
 }
 
 export type HistoryLost = 'oplog_rolled_over' | 'resume_token_invalid' | 'resume_token_not_found';

@@ -26,6 +26,7 @@ export interface EventSinkOptions {
 
 /** Reused for each transaction; the stage keeps it no longer than that. */
 interface MutableFacts {
+  /** Empty for a write by itself, which carries no claim. */
   id: string;
   timeMs: number;
 }
@@ -126,7 +127,7 @@ export class EventSink {
     const wallMs = event.wallMs === 0 ? event.seconds * 1000 : event.wallMs;
     this.#lastWallMs = wallMs;
     this.#parts.setGroup(event, wallMs, tx);
-    this.#facts.id = tx === '' ? `${event.seconds}.${event.increment}` : tx;
+    this.#facts.id = tx;
     this.#facts.timeMs = wallMs;
     this.#actors.begin(this.#facts);
     this.#actors.observe(this.#options.attribution.fact(event, namespace.full));

@@ -37,8 +37,10 @@ export function streamPipeline(options: PipelineOptions): Document[] {
   const stages: Document[] = [{ $changeStream: { ...images, ...stream(start, cluster) } }, ...filter(options)];
   if (detail === 'bare') stages.push({ $unset: ['fullDocument', 'fullDocumentBeforeChange'] });
   else if (detail === 'key') stages.push({ $unset: ['fullDocument', 'fullDocumentBeforeChange', 'updateDescription'] });
-  else if (options.split) stages.push({ $changeStreamSplitLargeEvent: {} });
-  else if (detail !== 'whole') stages.push(SIZE_GUARD);
+  else {
+    if (detail !== 'whole') stages.push(options.split ? PIECE_GUARD : SIZE_GUARD);
+    if (options.split) stages.push({ $changeStreamSplitLargeEvent: {} });
+  }
   return stages;
 }
 
@@ -95,6 +97,20 @@ const SIZE_GUARD: Document = {
       ),
     ),
     '$$ROOT',
+  ),
+};
+
+/**
+ * A piece has one field of the event at least, and its token twice. Only what no piece can hold is left out, so an event that
+ * was delivered without this guard is split alike with it, and a stream goes on in the middle of one.
+ */
+const LARGEST_PIECE_BYTES = 16 * 1024 * 1024 + 8 * 1024 - 512;
+const PIECE_GUARD: Document = {
+  $set: Object.fromEntries(
+    ['fullDocument', 'fullDocumentBeforeChange', 'updateDescription'].map((field) => {
+      const bytes = { $add: [size(`$${field}`), size('$_id'), size('$_id')] };
+      return [field, either({ $gt: [bytes, LARGEST_PIECE_BYTES] }, '$$REMOVE', `$${field}`)];
+    }),
   ),
 };
 

@@ -1,5 +1,6 @@
 import type { Position } from '../../src/core/output.ts';
 import { type ClusterTime, compareTimes, parseTime, timeText } from './cluster-time.ts';
+import { tokenTime } from './resume-token.ts';
 
 /**
  * Where capture stands: all changes before `time` are recorded, and those at `time` up to the ordinal `seq` (-1: none of
@@ -24,7 +25,9 @@ export function parsePosition(text: Position | null): MongoPosition | null {
     const value = JSON.parse(text) as { ts?: unknown; seq?: unknown; token?: unknown };
     const time = parseTime(value.ts);
     if (time === null || !Number.isSafeInteger(value.seq)) return null;
-    return { time, seq: value.seq as number, token: typeof value.token === 'string' ? value.token : null };
+    // What is no token would be refused at every start, and is no proof of anything.
+    const token = typeof value.token === 'string' && tokenTime(value.token) !== null ? value.token : null;
+    return { time, seq: value.seq as number, token };
   } catch {
     return null;
   }

@@ -7,7 +7,7 @@ import type { Attribution } from './attribution.ts';
 import type { Deployment } from './client.ts';
 import { type ClusterTime, compareTimes } from './cluster-time.ts';
 import { type RawBatch, RawCursor } from './cursor.ts';
-import { type HistoryLost, historyLost, mongoError, SERVER_CODE, serverCode } from './errors.ts';
+import { type HistoryLost, historyLost, isEventTooLarge, mongoError } from './errors.ts';
 import { EventSink } from './event-sink.ts';
 import { ABSENT, EventView } from './events.ts';
 import type { ImageState } from './image-state.ts';
@@ -62,6 +62,8 @@ export class MongoStream implements SourceStream {
   readonly #view = new EventView();
   readonly #split = new SplitEvents();
   #start: StreamStart;
+  /** The last event came in pieces, or is still coming. */
+  #inPieces = false;
   #detail: Detail = 'whole';
   /** Token of an event that was seen: a proof of this history for the next start. */
   #proof: string | null;
@@ -106,7 +108,7 @@ export class MongoStream implements SourceStream {
     const { log, name } = this.#options.host;
     const lost = historyLost(error);
     if (lost !== null) this.#options.onLost(lost);
-    if (serverCode(error) !== SERVER_CODE.OBJECT_TOO_LARGE) throw mongoError(error, name);
+    if (!isEventTooLarge(error)) throw mongoError(error, name);
     const less = LESS[this.#detail];
     if (less === null) {
       throw new AuditError('AUD_MONGO_EVENT', {
@@ -127,7 +129,6 @@ export class MongoStream implements SourceStream {
   async #follow(signal: AbortSignal): Promise<void> {
     const { client, database, batchSize } = this.#options;
     const detail = this.#detail;
-    this.#split.clear();
     const cursor = await RawCursor.open({
       client,
       database: database ?? 'admin',
@@ -236,13 +237,14 @@ export class MongoStream implements SourceStream {
     }
     // The token of a piece of an event is no good without its other pieces, and one with a huge key in it no good to keep.
     const { tokenStart, tokenEnd } = this.#view;
-    if (this.#view.bytes === bytes && tokenEnd - tokenStart <= LONGEST_PROOF) this.#proof = this.#view.token;
+    if (!this.#inPieces && tokenEnd - tokenStart <= LONGEST_PROOF) this.#proof = this.#view.token;
     return events.length;
   }
 
   #take(): void {
     const view = this.#view;
-    if (view.split !== ABSENT) {
+    this.#inPieces = view.split !== ABSENT;
+    if (this.#inPieces) {
       const whole = this.#split.add(view);
       if (whole === null) return;
       view.read(whole, 0);

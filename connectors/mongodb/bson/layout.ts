@@ -138,8 +138,8 @@ export function findElement(b: Buffer, p: number, name: string): Element | null 
   return null;
 }
 
-/** Compares a key with an ASCII name without making a string of it. */
-function isNamed(b: Uint8Array, start: number, end: number, name: string): boolean {
+/** Compares the key at `[start, end)` with an ASCII name without making a string of it. */
+export function isNamed(b: Uint8Array, start: number, end: number, name: string): boolean {
   if (end - start !== name.length) return false;
   for (let i = 0; i < name.length; i++) if (b[start + i] !== name.charCodeAt(i)) return false;
   return true;

@@ -2,46 +2,66 @@
 import { Decimal128 } from 'mongodb';
 import { int32, uint32 } from './layout.ts';
 
+const MINUTE_MS = 60_000;
+const DAY_MINUTES = 1440;
 const DAY_MS = 86_400_000;
 /** Dates outside of 1970 to 9999 have no relaxed form in Extended JSON. */
 const LAST_ISO_MS = 253_402_300_799_999;
 
-/** Dates as ISO text; the text of the day is kept. */
+/** Dates as ISO text; the text of the last minute is kept. */
 export class IsoText {
-  #day = Number.NaN;
-  readonly #dayBytes = Buffer.alloc(DAY_BYTES);
+  /** Minutes since 1970 that `#text` stands for. */
+  #minute = 0;
+  #day = 0;
+  readonly #text = Buffer.from('1970-01-01T00:00:', 'latin1');
 
   /** Writes `2025-01-02T03:04:05.006Z` where 24 bytes are free; false when Extended JSON writes the date as a number. */
   write(ms: number, out: Buffer, pos: number): boolean {
     if (!(ms >= 0 && ms <= LAST_ISO_MS)) return false;
-    const day = Math.floor(ms / DAY_MS);
-    if (day !== this.#day) {
-      this.#day = day;
-      this.#dayBytes.write(new Date(day * DAY_MS).toISOString().slice(0, DAY_BYTES), 'latin1');
-    }
-    for (let i = 0; i < DAY_BYTES; i++) out[pos + i] = this.#dayBytes[i]!;
-    const rest = ms - day * DAY_MS;
+    const minute = Math.floor(ms / MINUTE_MS);
+    if (minute !== this.#minute) this.#turnTo(minute);
+    const text = this.#text;
+    for (let i = 0; i < MINUTE_BYTES; i++) out[pos + i] = text[i]!;
+    const rest = ms - minute * MINUTE_MS;
     const seconds = (rest / 1000) | 0;
-    const minutes = (seconds / 60) | 0;
-    const hours = (minutes / 60) | 0;
-    writeDigits(hours, 2, out, pos + 11);
-    out[pos + 13] = COLON;
-    writeDigits(minutes - hours * 60, 2, out, pos + 14);
-    out[pos + 16] = COLON;
-    writeDigits(seconds - minutes * 60, 2, out, pos + 17);
+    const millis = rest - seconds * 1000;
+    const hundreds = (millis / 100) | 0;
+    writePair(seconds, out, pos + 17);
     out[pos + 19] = DOT;
-    writeDigits(rest - seconds * 1000, 3, out, pos + 20);
+    out[pos + 20] = ZERO + hundreds;
+    writePair(millis - hundreds * 100, out, pos + 21);
     out[pos + 23] = ZULU;
     return true;
+  }
+
+  #turnTo(minute: number): void {
+    const day = Math.floor(minute / DAY_MINUTES);
+    if (day !== this.#day) this.#text.write(new Date(day * DAY_MS).toISOString().slice(0, DAY_BYTES), 'latin1');
+    const rest = minute - day * DAY_MINUTES;
+    const hours = (rest / 60) | 0;
+    writePair(hours, this.#text, 11);
+    writePair(rest - hours * 60, this.#text, 14);
+    this.#day = day;
+    this.#minute = minute;
   }
 }
 
 /** `2025-01-02T`. */
 const DAY_BYTES = 11;
+/** `2025-01-02T03:04:`. */
+const MINUTE_BYTES = 17;
 /** `2025-01-02T03:04:05.006Z`. */
 export const ISO_BYTES = 24;
-const COLON = 0x3a;
+const ZERO = 0x30;
 const ZULU = 0x5a;
+
+/** The digits of 00 to 99, two bytes each. */
+const PAIRS = Buffer.from(Array.from({ length: 100 }, (_, i) => String(i).padStart(2, '0')).join(''), 'latin1');
+
+function writePair(value: number, out: Buffer, pos: number): void {
+  out[pos] = PAIRS[2 * value]!;
+  out[pos + 1] = PAIRS[2 * value + 1]!;
+}
 
 /**
  * A double as JSON text. A number stays a number where a reader of Extended JSON gets the same double back; whole numbers
@@ -109,16 +129,19 @@ function writeDigits(value: number, count: number, out: Buffer, pos: number): nu
   let rest = value;
   let at = pos + count;
   // Double division only while it must be.
-  for (; rest > 0x7fffffff; at--) {
-    const tenth = Math.floor(rest / 10);
-    out[at - 1] = 48 + rest - tenth * 10;
-    rest = tenth;
+  while (rest > 0x7fffffff) {
+    const hundredth = Math.floor(rest / 100);
+    at -= 2;
+    writePair(rest - hundredth * 100, out, at);
+    rest = hundredth;
   }
-  for (; at > pos; at--) {
-    const tenth = (rest / 10) | 0;
-    out[at - 1] = 48 + rest - tenth * 10;
-    rest = tenth;
+  while (at - pos >= 2) {
+    const hundredth = (rest / 100) | 0;
+    at -= 2;
+    writePair(rest - hundredth * 100, out, at);
+    rest = hundredth;
   }
+  if (at > pos) out[pos] = ZERO + rest;
   return pos + count;
 }
 
@@ -132,4 +155,27 @@ export function decimalText(b: Buffer, p: number): string | null {
     // Digits beyond 34 have no text that is taken back: the value is then kept as bytes.
     return null;
   }
+}
+
+const BASE64 = Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/', 'latin1');
+const PADDING = 0x3d;
+
+/** Writes `b[start, end)` as base64 with padding where there is room for it; returns where it ends. */
+export function writeBase64(b: Uint8Array, start: number, end: number, out: Buffer, pos: number): number {
+  let p = start;
+  for (; p + 3 <= end; p += 3) {
+    const bits = (b[p]! << 16) | (b[p + 1]! << 8) | b[p + 2]!;
+    out[pos++] = BASE64[bits >> 18]!;
+    out[pos++] = BASE64[(bits >> 12) & 63]!;
+    out[pos++] = BASE64[(bits >> 6) & 63]!;
+    out[pos++] = BASE64[bits & 63]!;
+  }
+  if (p === end) return pos;
+  const two = p + 2 === end;
+  const bits = (b[p]! << 16) | (two ? b[p + 1]! << 8 : 0);
+  out[pos++] = BASE64[bits >> 18]!;
+  out[pos++] = BASE64[(bits >> 12) & 63]!;
+  out[pos++] = two ? BASE64[(bits >> 6) & 63]! : PADDING;
+  out[pos++] = PADDING;
+  return pos;
 }

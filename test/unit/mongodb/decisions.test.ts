@@ -2,7 +2,7 @@ import { MongoNetworkError, MongoServerError } from 'mongodb';
 import { describe, expect, test } from 'vitest';
 import type { Deployment } from '../../../connectors/mongodb/client.ts';
 import { oneRouterUrl, splitsLargeEvents } from '../../../connectors/mongodb/client.ts';
-import { historyLost, mongoError } from '../../../connectors/mongodb/errors.ts';
+import { historyLost, isEventTooLarge, mongoError } from '../../../connectors/mongodb/errors.ts';
 import { ImageState } from '../../../connectors/mongodb/image-state.ts';
 import { mongodbOptions } from '../../../connectors/mongodb/options.ts';
 import { collectionMatcher } from '../../../connectors/mongodb/patterns.ts';
@@ -30,11 +30,13 @@ describe('where a stream goes on', () => {
   });
 
   test('the position counts when no later record is there', () => {
-    expect(whereItStands({ ...NOTHING, position: saved(10, -1, 'T') })).toMatchObject({
+    const token = '820000000A0000000129';
+    expect(whereItStands({ ...NOTHING, position: saved(10, -1, token) })).toMatchObject({
       time: at(10),
       held: { time: at(10), seq: -1 },
-      proof: 'T',
+      proof: token,
     });
+    expect(whereItStands({ ...NOTHING, position: saved(10, -1, 'no token') })).toMatchObject({ proof: null });
     expect(whereItStands({ ...NOTHING, position: saved(10, 3), last: { ts: '10.1', seq: 1 } })).toMatchObject({
       time: at(10),
       held: { seq: 3 },
@@ -192,6 +194,10 @@ describe('errors of the server', () => {
     expect(historyLost(server(code))).toBe(cause);
     if (cause !== null)
       expect(mongoError(server(code), 'docs')).toMatchObject({ code: 'AUD_MONGO_HISTORY_LOST', retry: 'soon' });
+  });
+
+  test('an event, or a piece of one, that is too large is told from everything else', () => {
+    expect([10334, 7182500, 286].map((code) => isEventTooLarge(server(code)))).toEqual([true, true, false]);
   });
 
   test.each([
