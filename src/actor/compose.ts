@@ -60,6 +60,7 @@ export function compose(known: Known): Composed {
     winner.rendered.identity,
     `"assurance":"${winner.as}"`,
     winner.via === null ? '' : `"via":"${winner.via}"`,
+    claim === null || claim.claim === null ? '' : `"claim":"${claim.claim}"`,
     reasons.length === 0 ? '' : `"reason":"${reasons.join(',')}"`,
     server === null ? '' : server.beside,
     server === null || known.sealed ? '' : '"db_assurance":"claimed"',

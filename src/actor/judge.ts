@@ -5,7 +5,7 @@ import type { ActorMetrics } from './metrics.ts';
 import type { Rendered } from './rendered.ts';
 import type { ActorRules } from './rules.ts';
 import { TextCache } from './text-cache.ts';
-import type { ClaimVerifier } from './verifier.ts';
+import { type ClaimVerifier, claimId } from './verifier.ts';
 
 /** What a message is worth in one transaction. */
 export interface Judged extends Keeper {
@@ -13,6 +13,8 @@ export interface Judged extends Keeper {
   readonly rendered: Rendered;
   readonly reason: string | null;
   readonly verified: boolean;
+  /** `claimId` of the verified claim, or null. */
+  readonly claim: string | null;
   /** Keys of the context that were not signed, where the rest was. */
   readonly unsigned: readonly string[];
 }
@@ -22,6 +24,8 @@ const KEPT_MESSAGES = 2048;
 
 interface Checked {
   readonly message: Message;
+  /** `claimId` of its claim, where the signature fits. */
+  readonly claim: string;
   /** The judgement where it does not depend on the transaction. */
   readonly always: Judged | null;
 }
@@ -45,20 +49,21 @@ export class MessageJudge {
 
   judge(via: MessageVia, bytes: Uint8Array, transaction: TransactionFacts): Judged {
     const checked = this.#known[via].get(bytes, (text) => this.#check(via, text));
-    const judged = checked.always ?? this.#inTransaction(checked.message, transaction);
+    const judged = checked.always ?? this.#inTransaction(checked, transaction);
     if (judged.reason !== null) this.#metrics.reason(judged.reason);
     return judged;
   }
 
-  #inTransaction(message: Message, transaction: TransactionFacts): Judged {
+  #inTransaction({ message, claim }: Checked, transaction: TransactionFacts): Judged {
     const signed = message.signed!;
-    const reason = this.#verifier.use(signed.claim, transaction);
+    const reason = this.#verifier.use(signed.claim, claim, transaction);
     if (reason !== null) return unverified(message, `claim_${reason}`);
     return {
       via: message.via,
       rendered: signed.verified(),
       reason: null,
       verified: true,
+      claim,
       unsigned: signed.unsigned,
       ready: null,
     };
@@ -68,11 +73,19 @@ export class MessageJudge {
     const message = readMessage(via, text, this.#rules);
     const signature = message.signed === null ? null : this.#verifier.signature(message.signed.claim);
     const reason = message.reason ?? (signature === null ? null : `claim_${signature}`);
-    const depends = message.signed !== null && reason === null;
-    return { message, always: depends ? null : unverified(message, reason) };
+    if (message.signed === null || reason !== null) return { message, claim: '', always: unverified(message, reason) };
+    return { message, claim: claimId(message.signed.claim), always: null };
   }
 }
 
 function unverified(message: Message, reason: string | null): Judged {
-  return { via: message.via, rendered: message.said(), reason, verified: false, unsigned: [], ready: null };
+  return {
+    via: message.via,
+    rendered: message.said(),
+    reason,
+    verified: false,
+    claim: null,
+    unsigned: [],
+    ready: null,
+  };
 }

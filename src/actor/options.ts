@@ -151,5 +151,11 @@ export const actorOptions = z
   .meta({ description: 'Who writes: types, names, roles, columns, settings and the keys of signed claims.' });
 
 export type ActorOptions = z.infer<typeof actorOptions>;
+
+/** Names of the session settings that rules read, each once. */
+export function settingNames(options: ActorOptions): string[] {
+  return [...new Set(options.settings.map(({ name }) => name))];
+}
+
 export type ClaimKeyOptions = ActorOptions['claims']['keys'][number];
 export type RoleKind = ActorOptions['roles'][number]['is'];

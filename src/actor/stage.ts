@@ -3,19 +3,19 @@ import { BoundedJson } from './bounded-json.ts';
 import { compose, type Keeper, type Ready } from './compose.ts';
 import { type Judged, MessageJudge } from './judge.ts';
 import type { ActorMetrics } from './metrics.ts';
-import { type ActorOptions, actorOptions } from './options.ts';
+import { type ActorOptions, actorOptions, settingNames } from './options.ts';
 import { MAX_FIELD_BYTES, NOBODY, type Rendered } from './rendered.ts';
 import { ActorRules } from './rules.ts';
 import { readLsid, readSession, type ServerFacts } from './server-facts.ts';
 import { SessionSeal } from './session-seal.ts';
 import { TextCache } from './text-cache.ts';
-import { ClaimVerifier } from './verifier.ts';
+import { ClaimVerifier, type UsedClaim } from './verifier.ts';
 
 export interface ActorStageOptions {
-  /** The source's name in the configuration; an audience of signed claims. */
+  /** The source's name in the configuration: the audience of signed claims. */
   readonly source: string;
-  /** Further names by which the source goes (its database), for the audience of signed claims. */
-  readonly audiences?: readonly string[];
+  /** Signed claims that earlier runs saw used and that may still be alive, oldest first. */
+  readonly usedClaims?: readonly UsedClaim[];
   /** The `actors:` part of the configuration; absent: no rules, no keys. */
   readonly options?: ActorOptions;
   readonly metrics: ActorMetrics;
@@ -41,6 +41,7 @@ export function createActorStage(options: ActorStageOptions): ActorStage {
 }
 
 class Stage implements ActorStage {
+  readonly settings: readonly string[];
   readonly #rules: ActorRules;
   readonly #judge: MessageJudge;
   readonly #metrics: ActorMetrics;
@@ -67,8 +68,9 @@ class Stage implements ActorStage {
 
   constructor(options: ActorStageOptions) {
     const parsed = options.options ?? actorOptions.parse({});
-    const verifier = new ClaimVerifier(parsed.claims, [options.source, ...(options.audiences ?? [])]);
+    const verifier = new ClaimVerifier(parsed.claims, options.source, options.usedClaims);
     this.#rules = new ActorRules(parsed);
+    this.settings = settingNames(parsed);
     this.#metrics = options.metrics;
     this.#judge = new MessageJudge(this.#rules, verifier, options.metrics);
   }

@@ -1,4 +1,12 @@
-import { createHmac, createPublicKey, createSecretKey, type KeyObject, timingSafeEqual, verify } from 'node:crypto';
+import {
+  createHmac,
+  createPublicKey,
+  createSecretKey,
+  hash,
+  type KeyObject,
+  timingSafeEqual,
+  verify,
+} from 'node:crypto';
 import { type ClaimAlgorithm, type ParsedClaim, sameTransactionId } from '../context/claim.ts';
 import type { TransactionFacts } from '../core/actor.ts';
 import { AuditError } from '../errors/audit-error.ts';
@@ -32,18 +40,46 @@ const BASE64 = 'base64:';
 /** Commit times of a log are not strictly in order; a used claim is remembered this many seconds longer than it is valid. */
 const REMEMBER_SLACK = 60;
 
+/** A claim that a transaction used, as its records in the ledger say. */
+export interface UsedClaim {
+  /** From `claimId`. */
+  readonly id: string;
+  readonly tx: string;
+  /** Commit time of the transaction, in milliseconds since 1970. */
+  readonly timeMs: number;
+}
+
+/** Of 132 bits: nobody finds two nonces with the same one. */
+export const CLAIM_ID_LENGTH = 22;
+
+/** A short name for key id and nonce of a claim: `actor.claim` of the records that it vouches for. */
+export function claimId(claim: ParsedClaim): string {
+  return hash('sha256', `${claim.header.kid}\n${claim.payload.jti}`, 'base64url').slice(0, CLAIM_ID_LENGTH);
+}
+
+/** For how many seconds behind a commit a claim used in it may still be alive somewhere. */
+export function claimMemorySeconds({ skew, max_life }: ActorOptions['claims']): number {
+  return max_life + 2 * skew + REMEMBER_SLACK;
+}
+
 /** Checks signed claims against the keys of the configuration and remembers which were used. */
 export class ClaimVerifier {
   readonly #keys = new Map<string, Key>();
   readonly #options: ActorOptions['claims'];
-  readonly #audiences: ReadonlySet<string>;
-  /** Key id and nonce of used claims → transaction and the second from which it may be forgotten; oldest first. */
+  readonly #source: string;
+  /** `claimId` of used claims → transaction and the second from which it may be forgotten; oldest first. */
   readonly #used = new Map<string, { readonly tx: string; readonly forget: number }>();
 
-  /** Throws AUD_CONFIG_INVALID for a key that is not one. `audiences`: names by which the source goes. */
-  constructor(options: ActorOptions['claims'], audiences: readonly string[]) {
+  /**
+   * Throws AUD_CONFIG_INVALID for a key that is not one. `source`: the name that claims for one source only must have as their
+   * audience. `used`: claims of earlier runs, oldest first.
+   */
+  constructor(options: ActorOptions['claims'], source: string, used: readonly UsedClaim[] = []) {
     this.#options = options;
-    this.#audiences = new Set(audiences);
+    this.#source = source;
+    for (const { id, tx, timeMs } of used) {
+      this.#used.set(id, { tx, forget: timeMs / 1000 + claimMemorySeconds(options) });
+    }
     for (const key of options.keys) {
       if (this.#keys.has(key.id)) throw invalidKey(key.id, 'there are two keys with this id');
       this.#keys.set(key.id, readKey(key));
@@ -59,27 +95,27 @@ export class ClaimVerifier {
     return signatureFits(key, claim) ? null : 'forged';
   }
 
-  /** The part that depends on the transaction. Call it only for a claim whose signature fits. */
-  use(claim: ParsedClaim, transaction: TransactionFacts): ClaimReason | null {
-    const { iat, exp, aud, xid, jti } = claim.payload;
+  /** The part that depends on the transaction. Call it only for a claim whose signature fits; `id` from `claimId`. */
+  use(claim: ParsedClaim, id: string, transaction: TransactionFacts): ClaimReason | null {
+    const { iat, exp, aud, xid } = claim.payload;
     const { skew, max_life } = this.#options;
     const second = transaction.timeMs / 1000;
     if (second < iat - skew) return 'not_yet_valid';
     if (second > exp + skew || exp - iat > max_life) return 'expired';
-    if (aud !== undefined && !this.#audiences.has(aud)) return 'wrong_audience';
+    if (aud !== undefined && aud !== this.#source) return 'wrong_audience';
     if (xid !== undefined && !sameTransactionId(xid, transaction.id)) return 'wrong_transaction';
-    return this.#remember(`${claim.header.kid}\n${jti}`, transaction.id, second, exp + skew + REMEMBER_SLACK);
+    return this.#remember(id, transaction.id, second, exp + skew + REMEMBER_SLACK);
   }
 
-  #remember(nonce: string, tx: string, second: number, forget: number): ClaimReason | null {
-    const used = this.#used.get(nonce);
+  #remember(id: string, tx: string, second: number, forget: number): ClaimReason | null {
+    const used = this.#used.get(id);
     if (used !== undefined) return used.tx === tx ? null : 'replayed';
     for (const [old, entry] of this.#used) {
       if (entry.forget >= second) break;
       this.#used.delete(old);
     }
     if (this.#used.size >= this.#options.remember) return 'replay_unknown';
-    this.#used.set(nonce, { tx, forget });
+    this.#used.set(id, { tx, forget });
     return null;
   }
 }

@@ -29,6 +29,8 @@ export interface TransactionFacts {
 export interface ActorStage {
   begin(transaction: TransactionFacts): void;
   observe(fact: ActorFact): void;
+  /** Names of the database session's settings that say something about who acts. */
+  readonly settings: readonly string[];
   /** The key by which the database seals its session messages, or null when it is not to be had. Set when a source is opened. */
   sessionKey(key: Uint8Array | null): void;
   /**

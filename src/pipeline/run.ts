@@ -21,6 +21,7 @@ import { startSinkThread } from './delivery/thread.ts';
 import { type MetricsPage, startMetricsPage, type TrailFigures } from './metrics-page.ts';
 import { runSource } from './source-runner.ts';
 import { readStatus, StatusFile } from './status-file.ts';
+import { readUsedClaims } from './used-claims.ts';
 
 export interface SourceFactory {
   readonly engine: 'postgres' | 'mongodb';
@@ -202,7 +203,12 @@ class Trail {
         name,
         engine: factory.engine,
         create: (host) => factory.create(options, host),
-        actors: createActorStage({ source: name, options: configuration.actors, metrics: actorMetrics }),
+        actors: createActorStage({
+          source: name,
+          options: configuration.actors,
+          metrics: actorMetrics,
+          usedClaims: readUsedClaims(this.#ledger.layout.segments, name, configuration.actors.claims),
+        }),
         writer: this.#ledger.writer,
         reader: this.#ledger.reader,
         positions: this.#ledger.layout.positions,

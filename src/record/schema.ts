@@ -60,6 +60,9 @@ export const actorSchema = z
       .meta({ description: 'How sure: signed or the server’s word, said by the application, matched, nobody.' }),
     via: z.string().optional().meta({ description: 'The rung of the ladder the actor comes from.' }),
     reason: z.string().optional().meta({ description: 'Why there is no actor, or why a claim was not verified.' }),
+    claim: z.string().optional().meta({
+      description: 'Which signed claim vouches: the start of SHA-256 over its key id, a line feed and its nonce, base64url.',
+    }),
     db_user: z.string().optional(),
   })
   .meta({ description: 'Who did it.' });

@@ -1,4 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto';
+import process from 'node:process';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import pg from 'pg';
@@ -8,7 +9,7 @@ import { ControlClient } from '../../connectors/postgres/client.ts';
 import { tableMatcher } from '../../connectors/postgres/patterns.ts';
 import { readSessionContext, sessionContextSql } from '../../connectors/postgres/session-context.ts';
 import { createSigner } from '../../src/context/signer.ts';
-import { type Capture, startCapture } from '../support/capture.ts';
+import { type AuditRecord, type Capture, startCapture } from '../support/capture.ts';
 import { postgresMajors, postgresMissing, providePostgres, type TestDatabase } from '../support/provide.ts';
 
 const { publicKey, privateKey } = generateKeyPairSync('ed25519');
@@ -18,11 +19,16 @@ const signer = createSigner({ keyId: 'k', privateKey });
 interface Rung {
   readonly via: string;
   readonly assurance: string;
+  /** Who it names, or null: in most rungs any actor that is no database role. */
+  names?(actor: NonNullable<AuditRecord['actor']>): string | null;
   /** A statement to run in the transaction before the changes it is for. */
   say(who: string): string;
   /** Statements, each committed by itself, that insert one row into `child` for this actor. */
   autocommit(who: string, id: number): readonly string[];
 }
+
+/** Front of the names of roles that this test makes. */
+const ROLES = `matrix_${process.pid}_`;
 
 const literal = (text: string) => pg.escapeLiteral(text);
 const emit = (prefix: string, content: object) =>
@@ -50,7 +56,40 @@ const RUNGS: Record<string, Rung> = {
       'reset app.user_id',
     ],
   },
+  session: {
+    via: 'session',
+    assurance: 'verified',
+    // Another login would be another connection: this is what a session says after one.
+    names: ({ id }) => (id?.startsWith(ROLES) ? id.slice(ROLES.length) : null),
+    say: (who) => `set local session authorization ${ROLES}${who}`,
+    autocommit: (who, id) => [
+      `set session authorization ${ROLES}${who}`,
+      `insert into child values (${id})`,
+      'reset session authorization',
+    ],
+  },
 };
+
+/** Everybody who acts somewhere below, as a role that may write. */
+const CREATE_ROLES = `do $do$
+  declare who text;
+  begin
+    create role ${ROLES}writers;
+    grant select, insert, update, delete on all tables in schema public to ${ROLES}writers;
+    grant usage on all sequences in schema public to ${ROLES}writers;
+    for who in select 'alice' union select 'bob' union select w || 1000 * round + 20 * lane
+      from unnest(array['w', 'v']) w, generate_series(0, 9) round, generate_series(0, 9) lane
+    loop
+      execute format('create role %I in role ${ROLES}writers', '${ROLES}' || who);
+    end loop;
+  end $do$`;
+const DROP_ROLES = `do $do$
+  declare who text;
+  begin
+    for who in select rolname from pg_roles where rolname like '${ROLES.replaceAll('_', '\\_')}%' loop
+      execute format('drop role %I', who);
+    end loop;
+  end $do$`;
 
 for (const major of postgresMajors()) {
   describe.skipIf(await postgresMissing(major))(`every rung of the ladder on PostgreSQL ${major}`, () => {
@@ -78,6 +117,7 @@ for (const major of postgresMajors()) {
             return new;
           end $f$;
         create trigger bemi before insert or update or delete on bemi for each row execute function bemi_like();`);
+      await database.query(CREATE_ROLES);
       capture = await startCapture({
         url: database.url,
         configuration: {
@@ -97,6 +137,7 @@ for (const major of postgresMajors()) {
     afterAll(async () => {
       await capture?.[Symbol.asyncDispose]();
       await database?.drop();
+      await (await providePostgres({ major })).query(DROP_ROLES);
     });
 
     beforeEach(async () => {
@@ -118,9 +159,10 @@ for (const major of postgresMajors()) {
         .map((one) => {
           const actor = one.actor!;
           // Where nobody is said, the session itself is the actor.
-          const sure = actor.via === rung.via && actor.assurance === rung.assurance && actor.type !== 'role';
+          const named = rung.names === undefined ? actor.type !== 'role' && actor.id : rung.names(actor);
+          const sure = named && actor.via === rung.via && actor.assurance === rung.assurance;
           expect(actor.db_user, 'the database’s facts stand beside every claim').toBeDefined();
-          return `${one.object.table} ${one.action} ${(one.object.key as { id: number }).id} ${sure ? actor.id : '-'}`;
+          return `${one.object.table} ${one.action} ${(one.object.key as { id: number }).id} ${sure ? named : '-'}`;
         });
     }
 
@@ -366,6 +408,31 @@ for (const major of postgresMajors()) {
       const [one, two] = (await capture.changes('child')).slice(-2);
       expect(one!.actor).toMatchObject({ id: 'alice', assurance: 'verified' });
       expect(two!.actor).toMatchObject({ id: 'alice', assurance: 'claimed', reason: 'claim_replayed' });
+    });
+
+    test('a claim copied across a restart is replayed too, whether the end was orderly or not', async () => {
+      for (const [at, end] of (['stop', 'abort'] as const).entries()) {
+        const say = emit('changetrail', { claim: signer.sign('{"id":"alice"}') });
+        await client.query(`begin; ${say}; insert into child values (${2 * at}); commit`);
+        const one = (await capture.changes('child')).at(-1);
+        expect(one!.actor).toMatchObject({ id: 'alice', assurance: 'verified' });
+        await capture[end]();
+        await capture.start();
+        await client.query(`begin; ${say}; insert into child values (${2 * at + 1}); commit`);
+        const two = (await capture.changes('child')).at(-1);
+        expect(two!.actor, end).toMatchObject({ id: 'alice', assurance: 'claimed', reason: 'claim_replayed' });
+      }
+    });
+
+    test('a claim for another source is not verified here', async () => {
+      for (const audience of ['shop', 'crm']) {
+        const claim = createSigner({ keyId: 'k', privateKey, audience }).sign('{"id":"alice"}');
+        await client.query(`begin; ${emit('changetrail', { claim })}; insert into child values (1); commit`);
+        const { actor } = (await capture.changes('child')).at(-1)!;
+        const foreign = { assurance: 'claimed', reason: 'claim_wrong_audience' };
+        expect(actor).toMatchObject({ id: 'alice', ...(audience === 'shop' ? { assurance: 'verified' } : foreign) });
+        await database.query('delete from child');
+      }
     });
   });
 }

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { settingNames } from '../../actor/options.ts';
 import type { Configuration } from '../../config/load.ts';
 import { REMOVE_SET_ACTOR_SQL, SET_ACTOR_SQL } from '../../context/sql.ts';
 import type { Connector } from '../../core/connector.ts';
@@ -76,7 +77,7 @@ async function statementsOf(
   configuration: Configuration,
 ): Promise<readonly string[]> {
   if (options.sessionContext !== true) return connector.plan(AbortSignal.timeout(30_000));
-  const settings = [...new Set(configuration.actors.settings.map((setting) => setting.name))];
+  const settings = settingNames(configuration.actors);
   const request = { remove: options.remove === true, apply: options.apply === true, settings };
   return (await connector.sessionContext?.(request)) ?? [];
 }

@@ -1,6 +1,7 @@
 import { ActorMetrics } from '../../../src/actor/metrics.ts';
 import { actorOptions } from '../../../src/actor/options.ts';
 import { createActorStage } from '../../../src/actor/stage.ts';
+import type { UsedClaim } from '../../../src/actor/verifier.ts';
 import type { ActorFact, ActorStage } from '../../../src/core/actor.ts';
 import { actorSchema } from '../../../src/record/schema.ts';
 
@@ -10,9 +11,9 @@ export interface Given {
 }
 
 /** A stage with its counts, and short words for what a connector does with it. */
-export function stageWith(options: Record<string, unknown> = {}, audiences: readonly string[] = []) {
+export function stageWith(options: Record<string, unknown> = {}, usedClaims: readonly UsedClaim[] = []) {
   const metrics = new ActorMetrics();
-  const stage = createActorStage({ source: 'shop', audiences, options: actorOptions.parse(options), metrics });
+  const stage = createActorStage({ source: 'shop', usedClaims, options: actorOptions.parse(options), metrics });
   return { stage, metrics, ...drive(stage) };
 }
 
