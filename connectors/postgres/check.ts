@@ -5,12 +5,14 @@ import { ControlClient, identifySystem } from './client.ts';
 import type { ResolvedPostgres } from './options.ts';
 import { tableMatcher } from './patterns.ts';
 import { readServerFacts, requireCapable, type ServerFacts } from './preflight.ts';
+import { sessionContextItems } from './session-check.ts';
 import { qualified, slotStatement } from './setup.ts';
 import { readSlot, type SlotState } from './slot.ts';
 import { describeLimit } from './tables.ts';
 import { lookAround, type Surroundings } from './watch.ts';
 
-export async function checkPostgres(options: ResolvedPostgres): Promise<CheckReport> {
+/** `settings`: names of session settings that the rules of `actors` ask for. */
+export async function checkPostgres(options: ResolvedPostgres, settings: readonly string[] = []): Promise<CheckReport> {
   const items: CheckItem[] = [];
   let client: ControlClient | null = null;
   try {
@@ -27,6 +29,7 @@ export async function checkPostgres(options: ResolvedPostgres): Promise<CheckRep
     const around = await lookAround(client, { options, facts, matcher: tableMatcher(options.tables) });
     items.push(...publicationItems(options, around), ...tableItems(around));
     items.push(...slotItems(options, await readSlot(client, options.slot), facts));
+    items.push(...(await sessionContextItems(client, options, { settings, reader: facts.user })));
   } catch (error) {
     items.push(failed(error));
   } finally {

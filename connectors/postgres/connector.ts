@@ -73,7 +73,7 @@ class PostgresConnector implements Connector {
   }
 
   async check(): Promise<CheckReport> {
-    return checkPostgres(this.#options);
+    return checkPostgres(this.#options, this.#host.actors.settings);
   }
 
   async plan(): Promise<readonly string[]> {

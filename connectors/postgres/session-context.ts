@@ -37,15 +37,18 @@ export function sessionContextSql(options: SessionContextOptions): string[] {
   return [...baseSql(options), ...attachSql(options.tables)];
 }
 
+/** Lets the role (quoted where it must be) read the key. */
+export function sessionKeyGrants(role: string): string[] {
+  return [`grant usage on schema ${SCHEMA} to ${role}`, `grant select on ${SCHEMA}.session_key to ${role}`];
+}
+
 function baseSql(options: SessionContextOptions): string[] {
-  const reader = quoteIdent(options.reader);
   return [
     `create schema if not exists ${SCHEMA}`,
     KEY_TABLE,
     KEY_ROW,
     `revoke all on ${SCHEMA}.session_key from public`,
-    `grant usage on schema ${SCHEMA} to ${reader}`,
-    `grant select on ${SCHEMA}.session_key to ${reader}`,
+    ...sessionKeyGrants(quoteIdent(options.reader)),
     triggerFunction(options.settings),
     `revoke all on function ${SCHEMA}.session_context() from public`,
     coverFunction(options.patterns),
@@ -131,6 +134,23 @@ export async function readSessionKey(client: ControlClient): Promise<Uint8Array 
   return rows[0] === undefined ? null : Buffer.from(rows[0].key, 'hex');
 }
 
+/** Whether what is installed is what this version would install for these patterns and settings. */
+export async function isSessionContextCurrent(
+  client: ControlClient,
+  { patterns, settings }: Pick<SessionContextOptions, 'patterns' | 'settings'>,
+): Promise<boolean> {
+  const rows = await client.query<{ name: string; body: string }>(BODIES_SQL);
+  const bodies = new Map(rows.map(({ name, body }) => [name, body]));
+  return (
+    bodies.get('session_context') === bodyOf(triggerFunction(settings)) &&
+    bodies.get('session_context_cover') === bodyOf(coverFunction(patterns))
+  );
+}
+
+function bodyOf(createFunction: string): string {
+  return createFunction.split('$changetrail$')[1]!;
+}
+
 interface InstalledRow {
   readonly installed: boolean;
   readonly event_trigger: boolean;
@@ -143,8 +163,13 @@ interface TableRow extends TableName {
   readonly enabled: boolean;
 }
 
+/** From the catalog: names are not resolved for a role that may not use the schema. */
+const FUNCTIONS_SQL = `from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace where n.nspname = '${SCHEMA}'`;
+
+const BODIES_SQL = `select p.proname as name, p.prosrc as body ${FUNCTIONS_SQL}`;
+
 const INSTALLED_SQL = `
-select to_regprocedure('${SCHEMA}.session_context()') is not null as installed,
+select exists (select ${FUNCTIONS_SQL} and p.proname = 'session_context') as installed,
   exists (select from pg_catalog.pg_event_trigger e where e.evtname = '${SESSION_TRIGGER}') as event_trigger`;
 
 const TABLES_SQL = `
