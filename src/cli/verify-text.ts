@@ -89,7 +89,7 @@ function gaps({ gaps: all }: VerifyReport): string[] {
   return lines;
 }
 
-function exposure({ verdict, size, outside, unsigned, leftovers, heads }: VerifyReport): string[] {
+function exposure({ verdict, size, outside, exposed_from, unsigned, leftovers, heads }: VerifyReport): string[] {
   const lines: string[] = [];
   if (unsigned > 0) {
     lines.push(
@@ -99,8 +99,7 @@ function exposure({ verdict, size, outside, unsigned, leftovers, heads }: Verify
   if (leftovers.strange.length > 0) {
     lines.push(`  note      no part of the ledger, not looked at: ${leftovers.strange.slice(0, 5).join(', ')}`);
   }
-  if (verdict === 'tampered' || size === null) return lines;
-  const newest = outside.filter(({ agrees }) => agrees).reduce((most, head) => Math.max(most, head.size ?? 0), 0);
+  if (verdict === 'tampered' || size === null || exposed_from === null) return lines;
   if (outside.length === 0) {
     const sent =
       heads.newest === null ? '' : `; the newest one sent to the sinks covers ${counted(heads.newest.size, 'record')}`;
@@ -108,9 +107,9 @@ function exposure({ verdict, size, outside, unsigned, leftovers, heads }: Verify
       '  exposure  No head from outside was given. Whoever holds the signing key could have rewritten or cut everything unseen:',
       `            give a head that your SIEM or an anchor holds with --head${sent}.`,
     );
-  } else if (newest < size) {
+  } else {
     lines.push(
-      `  exposure  Records ${number.format(newest)} to ${number.format(size - 1)} are newer than the newest head from outside that agrees:`,
+      `  exposure  Records ${number.format(exposed_from)} to ${number.format(size - 1)} are newer than the newest head from outside that agrees:`,
       '            whoever holds the signing key could have changed or cut them unseen.',
     );
   }

@@ -21,6 +21,7 @@ export interface IntegrityPlan {
   /** Writes a record about the ledger itself. */
   control(record: ControlRecord): void;
   readonly engine?: TreeOptions['engine'];
+  readonly publishMs?: TreeOptions['publishMs'];
   now?(): number;
 }
 
@@ -70,6 +71,7 @@ export async function startIntegrity(plan: IntegrityPlan): Promise<Integrity> {
     log,
     now,
     ...(plan.engine === undefined ? {} : { engine: plan.engine }),
+    ...(plan.publishMs === undefined ? {} : { publishMs: plan.publishMs }),
   });
   try {
     const anchors = options.anchors.map((anchor) => createAnchor(anchor, layout.anchors, now));

@@ -27,6 +27,8 @@ export interface TrailOptions {
   readonly integrity?: Partial<Record<keyof IntegrityOptions, unknown>>;
   /** Run the tree in a thread as the product does; default in this one. */
   readonly thread?: boolean;
+  /** Longest time between a durable record and a head over it, in milliseconds; default as the product’s. */
+  readonly publishMs?: number;
   readonly now?: () => number;
 }
 
@@ -50,6 +52,7 @@ export async function openTrail(data: string, options: TrailOptions = {}): Promi
       control,
       now,
       ...(options.thread === true ? {} : { engine: inlineEngine }),
+      ...(options.publishMs === undefined ? {} : { publishMs: options.publishMs }),
     });
     return {
       ledger,

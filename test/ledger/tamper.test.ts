@@ -50,6 +50,16 @@ function linesOf(data: string): string[] {
   return readFileSync(join(data, SEGMENT), 'utf8').trimEnd().split('\n');
 }
 
+/** Changes record 10 and its entry; returns the entry. */
+function changeWithEntry(data: string): Buffer {
+  const lines = linesOf(data);
+  lines[10] = lines[10]!.replace('xxx', 'yyy');
+  writeFileSync(join(data, SEGMENT), `${lines.join('\n')}\n`);
+  const entry = sha256(Buffer.from(lines[10]!, 'utf8'));
+  edit(join(data, 'ledger/tile/entries/000'), (bytes) => withAt(bytes, 10 * 34 + 2, entry));
+  return entry;
+}
+
 /** What the holder of the key can do: other lines, numbered anew, and a tree and signature that fit them. */
 async function resign(data: string, lines: readonly string[]): Promise<void> {
   const numbered = lines.map((line, index) => line.replace(/^\{"v":1,"index":\d+/, `{"v":1,"index":${index}`));
@@ -92,11 +102,7 @@ describe('without the key', () => {
 
   test('a record and its entry changed together: found', async () => {
     const data = copy();
-    const lines = linesOf(data);
-    lines[10] = lines[10]!.replace('xxx', 'yyy');
-    writeFileSync(join(data, SEGMENT), `${lines.join('\n')}\n`);
-    const entry = sha256(Buffer.from(lines[10]!, 'utf8'));
-    edit(join(data, 'ledger/tile/entries/000'), (bytes) => withAt(bytes, 10 * 34 + 2, entry));
+    changeWithEntry(data);
     const report = await verify(data, { keys: [key] });
     expect(report.verdict).toBe('tampered');
     expect(whatsOf(report)).toContain('tile_damaged');
@@ -104,11 +110,7 @@ describe('without the key', () => {
 
   test('a record, its entry and its leaf changed together: found', async () => {
     const data = copy();
-    const lines = linesOf(data);
-    lines[10] = lines[10]!.replace('xxx', 'yyy');
-    writeFileSync(join(data, SEGMENT), `${lines.join('\n')}\n`);
-    const entry = sha256(Buffer.from(lines[10]!, 'utf8'));
-    edit(join(data, 'ledger/tile/entries/000'), (bytes) => withAt(bytes, 10 * 34 + 2, entry));
+    const entry = changeWithEntry(data);
     edit(join(data, 'ledger/tile/0/000'), (bytes) => withAt(bytes, 10 * 32, leafHash(entry)));
     const report = await verify(data, { keys: [key] });
     expect(report.verdict).toBe('tampered');

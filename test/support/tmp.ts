@@ -14,15 +14,15 @@ export interface TemporaryDirectory extends AsyncDisposable {
 const live = new Set<string>();
 let hooked = false;
 
-/** Creates an empty directory: `await using dir = await temporaryDirectory()`. */
-export async function temporaryDirectory(): Promise<TemporaryDirectory> {
+/** Creates an empty directory: `await using dir = await temporaryDirectory()`. `parent`: where, if not in the usual place. */
+export async function temporaryDirectory(parent = tmpdir()): Promise<TemporaryDirectory> {
   if (!hooked) {
     hooked = true;
     process.on('exit', () => {
       for (const path of live) rmSync(path, { recursive: true, force: true });
     });
   }
-  const path = await mkdtemp(join(tmpdir(), 'changetrail-test-'));
+  const path = await mkdtemp(join(parent, 'changetrail-test-'));
   live.add(path);
   return {
     path,

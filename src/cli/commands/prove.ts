@@ -6,7 +6,7 @@ import { findById, findByIndex } from '../../ledger/find-record.ts';
 import { proofText } from '../../ledger/proof.ts';
 import { TileReader } from '../../ledger/tiles.ts';
 import { readCheckpoint } from '../../ledger/tree.ts';
-import { findLedger } from '../../ledger/verify/verify.ts';
+import { findLedger } from '../../ledger/verify/find-ledger.ts';
 import { configOption } from '../configured.ts';
 import { dataDirectory, dataOption } from '../data-directory.ts';
 

@@ -1,5 +1,5 @@
 // Is the ledger in this directory the one that was signed? Needs the directory and the public key, nothing else.
-import { accessSync, existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { AuditError, messageOf, systemCode } from '../../errors/audit-error.ts';
@@ -8,6 +8,7 @@ import { checkSignature, type Head, parseHead, parseVerifierKey, type VerifierKe
 import { TileReader } from '../tiles.ts';
 import { readTreeState } from '../tree-state.ts';
 import { Claims, type HeadsReport } from './claims.ts';
+import { findLedger } from './find-ledger.ts';
 import { type Finding, Findings } from './findings.ts';
 import { runJobs, type VerifyJob, type VerifyResult } from './jobs.ts';
 import { checkLeftovers, type Leftovers } from './leftovers.ts';
@@ -62,6 +63,11 @@ export interface VerifyReport {
   readonly unsigned: number;
   readonly heads: HeadsReport;
   readonly outside: readonly OutsideHead[];
+  /**
+   * From this record on, to the end, nothing from outside speaks for the ledger: whoever holds the signing key could have
+   * changed or cut it unseen. Null: nothing is exposed.
+   */
+  readonly exposed_from: number | null;
   readonly sources: readonly SourceReport[];
   readonly gaps: readonly GapReport[];
   readonly leftovers: Leftovers;
@@ -74,33 +80,6 @@ const PATIENCE_MS = 3_000;
 const POLL_MS = 100;
 /** Where one of these was found, the tiles cannot say what an earlier head should be. */
 const NO_TREE: ReadonlySet<Finding['what']> = new Set(['tile_missing', 'tile_unreadable', 'root_differs']);
-
-/** The directory that holds `segments`. @throws AUD_LEDGER_MISSING */
-export function findLedger(directory: string): string {
-  for (const candidate of [join(directory, 'ledger'), directory]) {
-    if (isThere(join(candidate, 'segments')) || isThere(join(candidate, 'checkpoint'))) return candidate;
-  }
-  throw new AuditError('AUD_LEDGER_MISSING', {
-    message: `There is no ledger in ${directory}.`,
-    action: 'Name the data directory or the ledger folder in it.',
-  });
-}
-
-/** @throws AUD_LEDGER_MISSING when this user may not even look */
-function isThere(path: string): boolean {
-  try {
-    accessSync(path);
-    return true;
-  } catch (cause) {
-    const code = systemCode(cause);
-    if (code === 'ENOENT' || code === 'ENOTDIR') return false;
-    throw new AuditError('AUD_LEDGER_MISSING', {
-      message: `${path} cannot be looked at: ${code}.`,
-      action: 'Run verify as a user who may read the ledger: files for reading, directories for reading and entering.',
-      cause,
-    });
-  }
-}
 
 /** @throws AUD_LEDGER_MISSING, AUD_KEY_INVALID; everything else is a finding */
 export async function verifyLedger(options: VerifyOptions): Promise<VerifyReport> {
@@ -365,6 +344,7 @@ class Verification {
   #report(): VerifyReport {
     const { tampered, missing, list } = this.#findings;
     const head = this.#head;
+    const exposedFrom = Math.max(0, ...this.#outside.map(({ agrees, size }) => (agrees ? (size ?? 0) : 0)));
     const signers =
       head === null ? [] : this.#claims.trusted.filter((key) => checkSignature(head.note, key) === 'valid');
     return {
@@ -381,6 +361,7 @@ class Verification {
       unsigned: this.#unsigned,
       heads: this.#claims.heads,
       outside: this.#outside,
+      exposed_from: head === null || exposedFrom >= head.size ? null : exposedFrom,
       sources: this.#continuity.sources,
       gaps: this.#continuity.gaps,
       leftovers: this.#leftovers,

@@ -19,6 +19,9 @@ export interface LaunchOptions {
   readonly wrapper?: readonly string[];
   /** Keep what is written to standard output; else it is thrown away. */
   readonly stdout?: 'keep' | 'ignore';
+  readonly cwd?: string;
+  /** What Node runs; default: the command line of this checkout. */
+  readonly main?: string;
 }
 
 /** One line of the log that `run` writes to standard error. */
@@ -50,8 +53,15 @@ export class TrailProcess implements AsyncDisposable {
 
   /** Any command: `launch(['run', '--config', file])`. */
   static launch(args: readonly string[], options: LaunchOptions = {}): TrailProcess {
-    const line = [...(options.wrapper ?? []), process.execPath, '--disable-warning=ExperimentalWarning', MAIN, ...args];
+    const line = [
+      ...(options.wrapper ?? []),
+      process.execPath,
+      '--disable-warning=ExperimentalWarning',
+      options.main ?? MAIN,
+      ...args,
+    ];
     const child = spawn(line[0]!, line.slice(1), {
+      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
       stdio: ['ignore', options.stdout === 'keep' ? 'pipe' : 'ignore', 'pipe'],
       env: { ...process.env, CHANGETRAIL_LOG_FORMAT: 'json', ...options.env },
     });
