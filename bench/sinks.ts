@@ -1,9 +1,10 @@
 // How fast the ledger goes to receivers, and what a busy sink takes from capture.
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
+import { Consumer } from '@platformatic/kafka';
 import { SINKS } from '../src/cli/registry.ts';
 import { type OpenLedger, openLedger } from '../src/ledger/ledger.ts';
 import { startDelivery } from '../src/pipeline/delivery/delivery.ts';
@@ -13,7 +14,9 @@ import { startSinkThread } from '../src/pipeline/delivery/thread.ts';
 import { memoryLog } from '../test/support/memory-log.ts';
 import { Receiver } from '../test/support/receivers.ts';
 import { sampleRecord } from '../test/support/sink-ledger.ts';
+import { median } from './lib/measure.ts';
 import { saveResult } from './lib/report.ts';
+import { drainByRsyslog, type RsyslogTarget, rsyslogHome } from './lib/rsyslog.ts';
 
 export interface SinkBenchOptions {
   readonly rounds: number;
@@ -27,10 +30,10 @@ export async function runSinks(options: SinkBenchOptions): Promise<void> {
 
 const REGISTRY = new URL('../src/cli/registry.ts', import.meta.url).href;
 
-interface Target {
+/** One row: a sink, or rsyslog doing the same. Seconds to send everything. */
+interface Row {
   readonly name: string;
-  readonly type: string;
-  readonly options: object;
+  drain(run: string): Promise<number>;
 }
 
 async function benchThroughput({ rounds, records }: SinkBenchOptions): Promise<void> {
@@ -40,43 +43,118 @@ async function benchThroughput({ rounds, records }: SinkBenchOptions): Promise<v
   const bytes = ledger.writer.durable.offset / records;
   await using victoria = await Receiver.start('victorialogs', { args: ['0', '0'] });
   await using kafka = await Receiver.start('kfake', { args: ['audit', '3'] });
-  const logs = `http://127.0.0.1:${victoria.port}`;
-  const swallow = new Worker(SWALLOW, { eval: true });
-  const [port] = (await once(swallow, 'message')) as [number];
-  const targets: Target[] = [
-    { name: 'file, synced each batch', type: 'file', options: { path: join(data, 'out.ndjson') } },
-    { name: 'file, not synced', type: 'file', options: { path: join(data, 'out2.ndjson'), fsync: false } },
-    { name: 'HEC, as it stands', type: 'splunk_hec', options: { url: logs, token: 't' } },
-    { name: 'HEC, ECS', type: 'splunk_hec', options: { url: logs, token: 't', format: 'ecs' } },
-    { name: '_bulk, ECS', type: 'elasticsearch', options: { url: `http://127.0.0.1:${port}` } },
-    { name: 'Loki, JSON', type: 'loki', options: { url: `${logs}/insert` } },
-    { name: 'Kafka, acks=all', type: 'kafka', options: { brokers: [`127.0.0.1:${kafka.port}`], topic: 'audit' } },
+  await using swallow = await Swallow.start();
+  const ports = { victoria: victoria.port, kafka: kafka.port, swallow: swallow.port };
+  const home = rsyslogHome();
+  const rows = [
+    ...sinkRows(ledger, data, ports),
+    ...(typeof home === 'string' ? rsyslogRows(home, ledger, data, records, ports, swallow) : []),
   ];
   const rates = new Map<string, number[]>();
   for (let round = 0; round < rounds; round++) {
-    for (const target of targets) {
-      console.error(`bench: ${target.name}`);
-      const seconds = await drain(ledger, data, target, `${round}-${targets.indexOf(target)}`);
-      rates.set(target.name, [...(rates.get(target.name) ?? []), records / seconds]);
+    for (const row of rows) {
+      const seconds = await row.drain(`${round}-${rows.indexOf(row)}`);
+      console.error(`bench: ${row.name}: ${Math.round(records / seconds)} records/s`);
+      rates.set(row.name, [...(rates.get(row.name) ?? []), records / seconds]);
     }
   }
-  await swallow.terminate();
   await ledger.close();
   rmSync(data, { recursive: true });
   saveResult({
     workload: 'Sinks',
-    about: `A ledger of ${records} records, ${Math.round(bytes)} bytes each, delivered by each sink from the beginning. HEC and Loki go to VictoriaLogs, Kafka to kfake, \`_bulk\` to a server that only answers; with gzip, on the same machine.`,
+    about: `A ledger of ${records} records, ${Math.round(bytes)} bytes each, delivered by each sink from the beginning. HEC and Loki go to VictoriaLogs, Kafka to kfake, \`_bulk\` to a server that only answers; with gzip (Kafka: zstd), on the same machine. rsyslog tails the same segments and sends the lines as they stand, uncompressed, without ids and without a cursor that waits for the receiver.`,
     budget: 'none; the figure to keep is that of a busy capture, about 100,000 records a second to a file',
     columns: ['sink', 'records/s', 'MB/s'],
-    rows: targets.map(({ name }) => {
+    rows: rows.map(({ name }) => {
       const rate = median(rates.get(name)!);
       return [name, Math.round(rate), Math.round((rate * bytes) / 1e6)];
     }),
     limit: 'the receivers share the two cores with the sink; in ECS the mapping of each record',
     absent: [
       'Fluent Bit and Vector: neither program is in a package registry (npm, PyPI, crates.io, Maven, Debian 12, Go modules)',
+      ...(typeof home === 'string' ? [] : [home.absent]),
     ],
   });
+}
+
+interface Ports {
+  readonly victoria: number;
+  readonly kafka: number;
+  readonly swallow: number;
+}
+
+function sinkRows(ledger: OpenLedger, data: string, { victoria, kafka, swallow }: Ports): Row[] {
+  const logs = `http://127.0.0.1:${victoria}`;
+  const bulk = `http://127.0.0.1:${swallow}`;
+  const row = (name: string, type: string, options: object): Row => ({
+    name,
+    drain: (run) => drain(ledger, data, { name, type, options }, run),
+  });
+  return [
+    row('file, synced each batch', 'file', { path: join(data, 'out.ndjson') }),
+    row('file, not synced', 'file', { path: join(data, 'out2.ndjson'), fsync: false }),
+    row('HEC, as it stands', 'splunk_hec', { url: logs, token: 't' }),
+    row('HEC, ECS', 'splunk_hec', { url: logs, token: 't', format: 'ecs' }),
+    row('_bulk, as it stands', 'elasticsearch', { url: bulk, format: 'native' }),
+    row('_bulk, ECS', 'elasticsearch', { url: bulk }),
+    row('Loki, JSON', 'loki', { url: `${logs}/insert` }),
+    row('Kafka, acks=all', 'kafka', { brokers: [`127.0.0.1:${kafka}`], topic: 'audit' }),
+  ];
+}
+
+function rsyslogRows(
+  home: string,
+  ledger: OpenLedger,
+  data: string,
+  records: number,
+  { kafka, swallow }: Ports,
+  server: Swallow,
+): Row[] {
+  const row = (name: string, target: RsyslogTarget): Row => ({
+    name,
+    async drain() {
+      const work = mkdtempSync(join(data, 'rsyslog-'));
+      return drainByRsyslog(home, ledger.layout.segments, work, target, records);
+    },
+  });
+  const out = join(data, 'rsyslog.ndjson');
+  const { segments } = ledger.layout;
+  const total = () => readdirSync(segments).reduce((sum, name) => sum + statSync(join(segments, name)).size, 0);
+  return [
+    row('rsyslog: file, not synced', {
+      module: null,
+      action: `action(type="omfile" file="${out}" template="text" ioBufferSize="1m" flushOnTXEnd="on")`,
+      // Whole files only: the size is compared, not lines counted.
+      arrived: async () => (statSync(out, { throwIfNoEntry: false })?.size === total() ? records : 0),
+    }),
+    row('rsyslog: _bulk, as it stands', {
+      module: 'omelasticsearch',
+      action: `action(type="omelasticsearch" server="127.0.0.1" serverport="${swallow}" searchType="" searchIndex="audit" bulkmode="on" maxbytes="4m" template="line" action.resumeRetryCount="-1")`,
+      arrived: () => server.documents(),
+    }),
+    row('rsyslog: Kafka, acks=all', {
+      module: 'omkafka',
+      action: `action(type="omkafka" broker=["127.0.0.1:${kafka}"] topic="audit" partitions.auto="on" template="line" confParam=["acks=all","compression.codec=zstd"] action.resumeRetryCount="-1")`,
+      arrived: () => messagesIn(kafka, 'audit'),
+    }),
+  ];
+}
+
+/** Messages a topic holds in all its partitions. */
+async function messagesIn(port: number, topic: string): Promise<number> {
+  const consumer = new Consumer({ groupId: 'bench', clientId: 'bench', bootstrapBrokers: [`127.0.0.1:${port}`] });
+  try {
+    const ends = await consumer.listOffsets({ topics: [topic] });
+    return Number((ends.get(topic) ?? []).reduce((sum, end) => sum + end, 0n));
+  } finally {
+    await consumer.close(true);
+  }
+}
+
+interface Target {
+  readonly name: string;
+  readonly type: string;
+  readonly options: object;
 }
 
 /** Delivers everything through one sink in this thread; seconds. */
@@ -105,34 +183,77 @@ async function drain(ledger: OpenLedger, data: string, target: Target, run: stri
 }
 
 /** A receiver in a thread of its own that reads requests and throws them away: of `_bulk` and of a collector. */
+class Swallow implements AsyncDisposable {
+  readonly port: number;
+  readonly #worker: Worker;
+
+  private constructor(worker: Worker, port: number) {
+    this.#worker = worker;
+    this.port = port;
+  }
+
+  static async start(): Promise<Swallow> {
+    const worker = new Worker(SWALLOW, { eval: true });
+    const [port] = (await once(worker, 'message')) as [number];
+    return new Swallow(worker, port);
+  }
+
+  /** Documents that `_bulk` has taken so far. */
+  async documents(): Promise<number> {
+    this.#worker.postMessage('count');
+    const [count] = (await once(this.#worker, 'message')) as [number];
+    return count;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#worker.terminate();
+  }
+}
+
+/** Under `/slow` an answer takes five seconds. */
 const SWALLOW = `
 const http = require('node:http');
 const zlib = require('node:zlib');
 const { parentPort } = require('node:worker_threads');
-const lines = (bytes) => { let n = 0; for (const byte of bytes) if (byte === 10) n++; return n; };
-const bulk = (body) => '{"errors":false,"items":[' + Array(lines(zlib.gunzipSync(body)) / 2).fill('{"create":{"status":201}}').join() + ']}';
+let documents = 0;
+const lines = (bytes) => { let n = 0; for (let at = bytes.indexOf(10); at !== -1; at = bytes.indexOf(10, at + 1)) n++; return n; };
+const bulk = (body) => {
+  const count = lines(body) / 2;
+  documents += count;
+  return '{"errors":false,"items":[' + Array(count).fill('{"create":{"status":201}}').join() + ']}';
+};
 const server = http.createServer((request, response) => {
   const chunks = [];
   request.on('data', (chunk) => chunks.push(chunk));
-  request.on('end', () => response.end(request.url.endsWith('/_bulk') ? bulk(Buffer.concat(chunks)) : '{"text":"Success","code":0}'));
+  request.on('end', () => {
+    const raw = Buffer.concat(chunks);
+    const body = request.headers['content-encoding'] === 'gzip' ? zlib.gunzipSync(raw) : raw;
+    const answer = request.url.includes('_bulk') ? bulk(body) : '{"text":"Success","code":0}';
+    setTimeout(() => response.end(answer), request.url.startsWith('/slow') ? 5000 : 0);
+  });
 });
+parentPort.on('message', () => parentPort.postMessage(documents));
 server.listen(0, '127.0.0.1', () => parentPort.postMessage(server.address().port));
 `;
 
 async function benchCapture({ rounds, records }: SinkBenchOptions): Promise<void> {
-  const swallow = new Worker(SWALLOW, { eval: true });
-  const [port] = (await once(swallow, 'message')) as [number];
+  await using swallow = await Swallow.start();
+  const { port } = swallow;
   const hec = { type: 'splunk_hec', token: 't', format: 'ecs' };
   const cases: readonly (readonly [string, object | null])[] = [
     ['no sink', null],
     ['a sink that maps to ECS and compresses', { ...hec, url: `http://127.0.0.1:${port}` }],
+    ['a sink whose receiver takes 5 s to answer', { ...hec, url: `http://127.0.0.1:${port}/slow` }],
     ['a sink whose receiver is down', { ...hec, url: 'http://127.0.0.1:9' }],
   ];
   const rates = new Map<string, number[]>();
   for (let round = 0; round < rounds; round++) {
-    for (const [name, options] of cases) rates.set(name, [...(rates.get(name) ?? []), await capture(records, options)]);
+    for (const [name, options] of cases) {
+      const rate = await capture(records, options);
+      console.error(`bench: capture beside ${name}: ${Math.round(rate)} records/s`);
+      rates.set(name, [...(rates.get(name) ?? []), rate]);
+    }
   }
-  await swallow.terminate();
   const alone = median(rates.get('no sink')!);
   saveResult({
     workload: 'Capture beside a sink',
@@ -200,8 +321,4 @@ async function append({ writer }: OpenLedger, records: number): Promise<void> {
     else if (n % 5000 === 0) await new Promise((resolve) => setImmediate(resolve));
   }
   await writer.flushed();
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1]!;
 }

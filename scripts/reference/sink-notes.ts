@@ -73,7 +73,7 @@ export const SINK_NOTES: Readonly<Record<string, SinkNotes>> = {
       max_message_bytes: 65_536,
     },
     notes: [
-      'Use RELP where the receiver has it (rsyslog’s `imrelp`): every message is acknowledged. Plain syslog has no acknowledgement at all.',
+      'Use RELP where the receiver has it (rsyslog’s `imrelp`): every message is acknowledged. Plain syslog has no acknowledgement at all; `changetrail doctor` says so, and `changetrail run` once in its log.',
       'With `tcp` and `tls`, `confirm: close` makes the best of that: a batch is a connection, and it counts when the receiver has read to its end and closed. Over TLS the end is the receiver’s own word; over plain TCP a proxy on the way can give it too. `confirm: none` is faster, and loses what is on the way when a connection breaks.',
       'Messages are framed by octet counting. The length limit of the receiver must be at least `max_message_bytes`: a receiver with a smaller one cuts messages, or takes the rest for another message, and says nothing. rsyslog: `global(maxMessageSize="64k")`, syslog-ng: `log-msg-size()`.',
       'The structured data hold `id`, `index`, `source`, `action`, `object`, `actor`, `assurance` and `outcome`; MSGID is the kind. The severity is `err` for a gap, `warning` for alerts and for what failed or was denied, otherwise `info`.',

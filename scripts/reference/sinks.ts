@@ -37,7 +37,8 @@ const BEHAVIOUR: Readonly<Record<string, Behaviour>> = {
   http: {
     delivered: 'A complete answer with a status from 200 to 299.',
     order: BY_LEDGER,
-    copies: 'The receiver’s business: `id` tells, and the `webhook-id` of a repeated request is the same.',
+    copies:
+      'The receiver’s business: `id` tells, and the `webhook-id` of a repeated request is the same, unless it had to be made smaller.',
     notes: ['400 and 422 refuse the records; 413 asks for smaller requests; everything else is tried again for ever.'],
   },
   splunk_hec: {
@@ -199,6 +200,8 @@ ${list.join('\n')}
   with the same ids.
 - **A receiver that is down** is tried for ever, with growing random waits up to \`retry_max_ms\`, or the time it names (\`Retry-After\`). The log says so once when it starts and once when it
   ends. Refused credentials and wrong addresses count as down: no record is given up for them.
+- **A receiver that is overloaded** (429, or 503 with a time) gets smaller requests: half of what it had no room for, then a quarter more with each request that it takes. The same after five
+  failures in a row without a reason. 413 halves a request at once.
 - **A record that is refused for good** goes to \`dead-letters/‹name›.ndjson\`, with the reason and the ledger's index, and a \`capture\` record with the action \`dead_letter\` tells of it in the ledger. A
   request that is refused as a whole is halved until the bad record is alone. \`changetrail replay ‹sink› --dead-letters\` sends them again when the cause is mended.
 - **A record over the receiver's limit** is sent with its largest values replaced (\`oversized: digest\`: \`missing\` names them, \`details.digests\` has SHA-256 and size of each value's JSON text as it
@@ -207,12 +210,14 @@ ${list.join('\n')}
 - **Filters** leave out records by kind, object, action, actor or a CEL expression; they stay in the ledger and are counted. \`values: changed\` or \`none\` sends fewer row values; \`missing\` says so.
 - **A thread of its own**: what mapping and compression cost is not taken from capture. \`stdout\` runs beside it.
 - **\`changetrail replay ‹sink› --from ‹index, time or id› --to …\`** sends a range again and leaves the cursor where it is.
-- **\`changetrail status\`** shows cursor, lag and last error of each sink; **\`changetrail doctor\`** sends a test record (kind \`capture\`, action \`test\`) and says what came back.
+- **\`changetrail status\`** shows cursor, lag in records and seconds, and last error of each sink; **\`changetrail doctor\`** sends a test record (kind \`capture\`, action \`test\`) and says what came back.
 - TLS certificates are verified unless \`tls.verify: false\`, which is logged as a warning. \`HTTPS_PROXY\` and \`NO_PROXY\` are followed.
 
 ## Tests
 
 \`npm test\` runs one conformance suite against each sink, with receivers that are light: HTTP servers in the test that speak the real wire format, and small real servers. With
-\`CHANGETRAIL_SINKS=all\` the suite also runs against VictoriaLogs and OpenSearch, which are built once. Random schedules of faults between sink and receiver are in \`test/fault/sinks.test.ts\`.
+\`CHANGETRAIL_SINKS=all\` the suite also runs against VictoriaLogs, OpenSearch and Apache Kafka, which are built once. A receiver that cannot be had fails its suite with all that was tried, unless
+\`CHANGETRAIL_SKIP_MISSING_RECEIVERS=1\` says to skip and count it (\`test/support/receivers/README.md\`). \`CHANGETRAIL_BACKLOG=500000\` sets the length of the backlog. Random schedules of faults between sink
+and receiver are in \`test/fault/sinks.test.ts\` and \`sinks-tcp.test.ts\`.
 `;
 }

@@ -43,6 +43,26 @@ export function membersOf(bytes: Uint8Array, from = 0): Member[] {
   return members;
 }
 
+/** One past the member `name` of the object that starts at 0, or -1 when it has none. Nothing behind it is looked at. */
+export function endOfMember(bytes: Buffer, name: string): number {
+  const quoted = name.length + 2;
+  let at = skipSpace(bytes, 0);
+  if (bytes[at] !== OPEN_OBJECT) return -1;
+  at = skipSpace(bytes, at + 1);
+  while (bytes[at] === QUOTE) {
+    const start = at;
+    const nameEnd = skipString(bytes, at);
+    at = skipSpace(bytes, nameEnd);
+    if (bytes[at] !== COLON) return -1;
+    at = skipValue(bytes, skipSpace(bytes, at + 1));
+    if (nameEnd - start === quoted && bytes.toString('latin1', start + 1, nameEnd - 1) === name) return at;
+    at = skipSpace(bytes, at);
+    if (bytes[at] !== COMMA) return -1;
+    at = skipSpace(bytes, at + 1);
+  }
+  return -1;
+}
+
 /** True when the value at `at` is an object. */
 export function isObjectAt(bytes: Uint8Array, at: number): boolean {
   return bytes[at] === OPEN_OBJECT;

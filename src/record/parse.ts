@@ -1,7 +1,11 @@
+import { endOfMember } from './json-scan.ts';
 import type { AuditRecord } from './schema.ts';
 
-/** Numbers that a double may not hold exactly, `-0` among them: only lines that have one are parsed the slow way. */
-const INEXACT = /\d[\d.]{15}|\d[eE][+-]?\d{3}|[:,[]-0/;
+/**
+ * Numbers that a double may not hold exactly, `-0` among them: only lines that have one are parsed the slow way. They stand
+ * behind a colon, a comma or a bracket: digits inside texts (trace ids) seldom do.
+ */
+const INEXACT = /[[:,]\s*(?:-0|-?\d(?:[\d.]{15}|[\d.]*[eE][+-]?\d{3}))/;
 
 /** The part of `JSON` that the library types of this TypeScript do not have yet. @see https://tc39.es/proposal-json-parse-with-source/ */
 interface JsonWithSource {
@@ -21,6 +25,15 @@ export function parseRecord(line: Buffer | string): AuditRecord {
   const text = typeof line === 'string' ? line : line.toString('utf8');
   if (!INEXACT.test(text)) return JSON.parse(text) as AuditRecord;
   return json.parse(text, exactNumber) as AuditRecord;
+}
+
+/** What a record says before its values: who did what to what, and when. */
+export type RecordFront = Omit<AuditRecord, 'changed' | 'before' | 'after' | 'missing' | 'redacted' | 'details'>;
+
+/** As `parseRecord`, for who needs no values: the line is read up to its `outcome`. @throws SyntaxError */
+export function parseFront(line: Buffer): RecordFront {
+  const end = endOfMember(line, 'outcome');
+  return end === -1 ? parseRecord(line) : parseRecord(`${line.toString('utf8', 0, end)}}`);
 }
 
 function exactNumber(_key: string, value: unknown, context: { readonly source?: string }): unknown {

@@ -29,16 +29,14 @@ export function createStdoutSink(_options: z.infer<typeof stdoutOptions>, _host:
   return new DescriptorSink(1);
 }
 
-const NOTHING = { first: -1, done: 0 };
-
 /** Writes to an open file descriptor: a pipe, a socket, a terminal or a file. Exported for its test. */
 export class DescriptorSink implements Sink {
   readonly limits = LIMITS;
   readonly #fd: number;
   readonly #stream: net.Socket | null;
   #error: unknown = null;
-  /** Bytes written of the batch that starts with record `first`. */
-  #begun = NOTHING;
+  /** Bytes written of what comes next: not 0 after a write that a full disk cut. */
+  #ahead = 0;
 
   constructor(fd: number) {
     this.#fd = fd;
@@ -79,12 +77,13 @@ export class DescriptorSink implements Sink {
     });
   }
 
-  /** After a failure in the middle (a full disk) the same batch goes on where it stopped, so that no line is torn. */
-  async #writeFile(batch: RecordBatch): Promise<void> {
-    if (this.#begun.first !== batch.first) this.#begun = { first: batch.first, done: 0 };
-    const { bytes } = batch;
-    while (this.#begun.done < bytes.length) this.#begun.done += await write(this.#fd, bytes, this.#begun.done);
-    this.#begun = NOTHING;
+  /**
+   * After a failure in the middle (a full disk) it goes on where it stopped, so that no line is torn. The same records come
+   * again, perhaps in smaller batches.
+   */
+  async #writeFile({ bytes }: RecordBatch): Promise<void> {
+    while (this.#ahead < bytes.length) this.#ahead += await write(this.#fd, bytes, this.#ahead);
+    this.#ahead -= bytes.length;
   }
 }
 

@@ -49,7 +49,7 @@ async function startWebhook(body: 'array' | 'object' | 'ndjson'): Promise<SinkRe
 }
 
 for (const body of ['array', 'object', 'ndjson'] as const) {
-  sinkConformance({
+  await sinkConformance({
     name: `http ${body}`,
     order: 'ledger',
     duplicates: 'kept',

@@ -6,8 +6,7 @@ import { batchOf } from '../support/batch.ts';
 import { HttpReceiver, type ReceivedRequest, type Reply } from '../support/json-receiver.ts';
 import { decodePush } from '../support/loki-push.ts';
 import { memoryLog } from '../support/memory-log.ts';
-import { Receiver } from '../support/receivers.ts';
-import { victoriaIds } from '../support/victorialogs.ts';
+import { startVictoria } from '../support/victorialogs.ts';
 
 const TOKEN = 'a-loki-token';
 const DAY_NS = 86_400_000_000_000n;
@@ -91,31 +90,21 @@ async function startFake(encoding: 'json' | 'protobuf'): Promise<SinkReceiver> {
   };
 }
 
-async function startVictoria(encoding: 'json' | 'protobuf'): Promise<SinkReceiver> {
-  const server = await Receiver.start('victorialogs', { args: ['0', '0'] });
-  return {
-    port: server.port,
-    sink: (port) => sinkTo(port, { encoding }, '/insert'),
-    ids: () => victoriaIds(server.port),
-    restart: (whileDown) => server.restart(whileDown),
-    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
-  };
-}
-
 for (const encoding of ['json', 'protobuf'] as const) {
   const about = { order: 'none', duplicates: 'kept' } as const;
-  sinkConformance({
+  await sinkConformance({
     ...about,
     name: `loki ${encoding}`,
     duplicates: 'dropped',
     backlog: 5000,
     start: () => startFake(encoding),
   });
-  sinkConformance({
+  await sinkConformance({
     ...about,
     name: `loki ${encoding} to VictoriaLogs`,
     heavy: true,
-    start: () => startVictoria(encoding),
+    needs: 'victorialogs',
+    start: () => startVictoria((port) => sinkTo(port, { encoding }, '/insert')),
   });
 }
 

@@ -8,7 +8,7 @@ import { type SinkReceiver, sinkConformance } from '../conformance/sink-suite.ts
 import { batchOf } from '../support/batch.ts';
 import { HttpReceiver } from '../support/json-receiver.ts';
 import { memoryLog } from '../support/memory-log.ts';
-import { Receiver } from '../support/receivers.ts';
+import { Receiver, receiverMissing } from '../support/receivers.ts';
 import { sampleLines } from '../support/sample-records.ts';
 import { until } from '../support/wait.ts';
 
@@ -70,10 +70,16 @@ async function startCollector(encoding: Encoding): Promise<SinkReceiver & { all(
 
 for (const encoding of ['protobuf', 'json'] as const) {
   const name = `otlp ${encoding} (OpenTelemetry Collector)`;
-  sinkConformance({ name, order: 'ledger', duplicates: 'kept', start: () => startCollector(encoding) });
+  await sinkConformance({
+    name,
+    order: 'ledger',
+    duplicates: 'kept',
+    needs: 'otelcol',
+    start: () => startCollector(encoding),
+  });
 }
 
-describe('what the Collector gets', () => {
+describe.skipIf(await receiverMissing('otelcol'))('what the Collector gets', () => {
   test.each(['protobuf', 'json'] as const)(
     'in %s: body, time to the microsecond, attributes, trace',
     async (encoding) => {

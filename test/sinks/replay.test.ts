@@ -26,14 +26,14 @@ const sinkTo = (port: number) =>
   createHttpSink(httpOptions.parse(optionsOf(port)), { name: 'sink', log: memoryLog().log, now: Date.now });
 
 /** The data directory's configuration with the one sink. */
-function configure(trial: SinkTrial, port: number): string {
+function configure(trial: SinkTrial, sink: object): string {
   const path = `${trial.ledger.ledger.layout.data}/changetrail.yaml`;
   writeFileSync(
     path,
     JSON.stringify({
       data: trial.ledger.ledger.layout.data,
       sources: { shop: { type: 'postgres', url: 'postgres://localhost/shop' } },
-      sinks: { sink: optionsOf(port) },
+      sinks: { sink },
     }),
   );
   return path;
@@ -63,7 +63,7 @@ describe('changetrail replay', () => {
     await trial.deliver(sinkTo(receiver.server.port)).drain();
     const cursor = readFileSync(trial.ledger.cursorPath('sink'), 'utf8');
     receiver.ids.length = 0;
-    const config = configure(trial, receiver.server.port);
+    const config = configure(trial, optionsOf(receiver.server.port));
     const run = await runCli(['replay', 'sink', '--config', config, '--from', '50', '--to', trial.ids[60]!, '--json']);
     expect(run, run.stderr).toMatchObject({ code: 0 });
     expect(JSON.parse(run.stdout)).toEqual({ sink: 'sink', sent: 10, refused: 0, stoppedAt: null });
@@ -78,7 +78,7 @@ describe('changetrail replay', () => {
     for (const at of [3, 11]) records[at] = { ...records[at]!, outcome: 'unknown' };
     await trial.write(records);
     await trial.deliver(sinkTo(receiver.server.port)).drain();
-    const config = configure(trial, receiver.server.port);
+    const config = configure(trial, optionsOf(receiver.server.port));
     const path = trial.ledger.deadLetterPath('sink');
 
     const early = await runCli(['replay', 'sink', '--config', config, '--dead-letters']);
@@ -92,6 +92,61 @@ describe('changetrail replay', () => {
     expect(new Set(receiver.ids.filter((id) => id.startsWith(trial.prefix)))).toEqual(new Set(trial.ids));
   });
 
+  test('takes times as places, and the sink’s filter and values as they are configured', async () => {
+    const bodies: Record<string, unknown>[] = [];
+    await using server = await HttpReceiver.start(({ body }) => {
+      bodies.push(...(JSON.parse(body.toString('utf8')) as Record<string, unknown>[]));
+      return { status: 200 };
+    });
+    await using trial = await runTrial();
+    await trial.fill(90);
+    const options = { filter: { actions: ['update'] }, values: 'none' };
+    const config = configure(trial, { ...optionsOf(server.port), ...options });
+    const [from, to] = [sampleRecord(30, trial.prefix)['captured'], sampleRecord(60, trial.prefix)['captured']];
+    const run = await runCli([
+      'replay',
+      'sink',
+      '--config',
+      config,
+      '--from',
+      String(from),
+      '--to',
+      String(to),
+      '--json',
+    ]);
+    expect(run, run.stderr).toMatchObject({ code: 0 });
+    const updates = trial.ids.filter((_, n) => n >= 30 && n < 60 && n % 3 === 1);
+    expect(bodies.map(({ id }) => id)).toEqual(updates);
+    for (const record of bodies) {
+      expect(record).not.toHaveProperty('after');
+      expect(record['missing']).toMatchObject({ before: 'values_not_sent', after: 'values_not_sent' });
+    }
+    expect(JSON.parse(run.stdout)).toMatchObject({ sent: updates.length, refused: 0 });
+  });
+
+  test('tells before anything is sent that records are too old for the receiver, and sends them with --accept-old', async () => {
+    const entries: { timestamp?: number; message: string }[] = [];
+    await using server = await HttpReceiver.start(({ body }) => {
+      entries.push(...JSON.parse(body.toString('utf8')));
+      return { status: 202 };
+    });
+    await using trial = await runTrial();
+    const day = new Date(Date.now() - 86_400_000).toISOString();
+    await trial.write([0, 1, 2].map((n) => ({ ...sampleRecord(n, trial.prefix), ...(n < 2 ? { time: day } : {}) })));
+    const config = configure(trial, { type: 'datadog', api_key: 'k', url: `http://127.0.0.1:${server.port}` });
+    const refused = await runCli(['replay', 'sink', '--config', config, '--from', '0']);
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toMatch(/2 of these records are older than the 18 hours/);
+    expect(refused.stderr).toMatch(/--accept-old/);
+    expect(entries).toEqual([]);
+    // Later records alone need no leave.
+    expect(await runCli(['replay', 'sink', '--config', config, '--from', '2'])).toMatchObject({ code: 0 });
+    const run = await runCli(['replay', 'sink', '--config', config, '--from', '0', '--to', '2', '--accept-old']);
+    expect(run, run.stderr).toMatchObject({ code: 0 });
+    expect(entries.map(({ message }) => JSON.parse(message).id)).toEqual([2, 0, 1].map((n) => trial.ids[n]));
+    expect(entries.map(({ timestamp }) => timestamp !== undefined)).toEqual([true, false, false]);
+  });
+
   test.each([
     [['replay', 'sink'], /--from PLACE or --dead-letters/],
     [['replay', 'other', '--from', '0'], /Known sinks: sink/],
@@ -100,9 +155,41 @@ describe('changetrail replay', () => {
     await using receiver = await startReceiver();
     await using trial = await runTrial();
     await trial.fill(1);
-    const run = await runCli([...args, '--config', configure(trial, receiver.server.port)]);
+    const run = await runCli([...args, '--config', configure(trial, optionsOf(receiver.server.port))]);
     expect(run.code).toBe(2);
     expect(run.stderr).toMatch(message);
+  });
+});
+
+describe('changetrail status', () => {
+  test('shows for each sink its cursor, what lies behind it in records and seconds, and the last error', async () => {
+    await using receiver = await startReceiver();
+    await using trial = await runTrial();
+    await trial.fill(10);
+    await trial.deliver(sinkTo(receiver.server.port)).drain();
+    // Another one has delivered nothing, and says why.
+    const down = trial.deliver(sinkTo(1), {}, 'down');
+    await trial.until(() => down.status().lastError !== null, 'a first try');
+    down.abort();
+    await down.done;
+    const { data } = trial.ledger.ledger.layout;
+    const running = { at: new Date().toISOString(), pid: process.pid, ledger: { next: 10, failure: null } };
+    writeFileSync(`${data}/status.json`, JSON.stringify({ ...running, sources: {}, actors: {} }));
+    const since = Date.parse(String(sampleRecord(0, trial.prefix)['captured']));
+
+    const json = await runCli(['status', '--data', data, '--json']);
+    expect(json, json.stderr).toMatchObject({ code: 0 });
+    const { sinks } = JSON.parse(json.stdout);
+    expect(sinks.sink).toMatchObject({ index: 10, lagRecords: 0, lagSeconds: 0 });
+    expect(sinks.down).toMatchObject({ index: 0, lagRecords: 10, status: { lastError: 'ECONNREFUSED' } });
+    expect(sinks.down.lagSeconds).toBeGreaterThan(0);
+    expect(sinks.down.lagSeconds).toBeLessThanOrEqual((Date.now() - since) / 1000 + 0.1);
+
+    const text = await runCli(['status', '--data', data]);
+    expect(text.stdout).toMatch(/sink +sink +stopped, at 10, nothing behind/);
+    expect(text.stdout).toMatch(
+      /sink +down +\S+, at 0, 10 records \([\d.]+ s\) behind\n +last error, 20\S+Z: ECONNREFUSED/,
+    );
   });
 });
 

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -69,6 +69,33 @@ describe('standard output', () => {
     });
     await sink.close();
     fs.closeSync(fd);
+  });
+
+  test('goes on after a full disk where it stopped, however the records are cut then', async ({ skip }) => {
+    await using dir = await temporaryDirectory();
+    try {
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', dir.path], { stdio: 'ignore' });
+    } catch {
+      return skip('a small file system cannot be mounted by this user');
+    }
+    try {
+      fs.writeFileSync(dir.join('ballast'), Buffer.alloc(40_000));
+      const records = Array.from({ length: 40 }, (_, n) => JSON.stringify({ id: `r${n}`, text: 'x'.repeat(1000) }));
+      const fd = fs.openSync(dir.join('out'), 'a');
+      const sink = new DescriptorSink(fd);
+      const within = AbortSignal.timeout(5000);
+      expect(await sink.deliver(batchOf(records), within)).toMatchObject({ outcome: 'unavailable' });
+      expect(fs.statSync(dir.join('out')).size).toBeGreaterThan(0);
+      fs.rmSync(dir.join('ballast'));
+      for (const part of [records.slice(0, 5), records.slice(5, 30), records.slice(30)]) {
+        expect(await sink.deliver(batchOf(part), within)).toEqual({ outcome: 'accepted' });
+      }
+      await sink.close();
+      fs.closeSync(fd);
+      expect(fs.readFileSync(dir.join('out'), 'utf8')).toBe(`${records.join('\n')}\n`);
+    } finally {
+      execFileSync('umount', [dir.path]);
+    }
   });
 
   test('stops waiting at an abort', async () => {

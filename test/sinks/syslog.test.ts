@@ -6,9 +6,10 @@ import { RelpError, readFrame } from '../../src/sinks/syslog/relp.ts';
 import { createSyslogSink, syslogDelivery } from '../../src/sinks/syslog/sink.ts';
 import { type SinkReceiver, sinkConformance } from '../conformance/sink-suite.ts';
 import { batchOf } from '../support/batch.ts';
+import { LyingServer } from '../support/lying-server.ts';
 import { memoryLog } from '../support/memory-log.ts';
 import { freePort } from '../support/ports.ts';
-import { Receiver, type Tail } from '../support/receivers.ts';
+import { Receiver, receiverMissing, type Tail } from '../support/receivers.ts';
 import { sampleLines, sampleRecords } from '../support/sample-records.ts';
 import { until } from '../support/wait.ts';
 
@@ -88,10 +89,17 @@ for (const transport of ['tcp', 'tls', 'relp', 'relp_tls'] as const) {
   const start = () => startRsyslog(transport);
   // Without TLS the end of a connection is nobody's word: a proxy on the way can read everything and give it.
   const acknowledged = transport !== 'tcp';
-  sinkConformance({ name: `syslog ${transport} (rsyslog)`, order: 'ledger', duplicates: 'kept', acknowledged, start });
+  await sinkConformance({
+    name: `syslog ${transport} (rsyslog)`,
+    order: 'ledger',
+    duplicates: 'kept',
+    acknowledged,
+    needs: 'rsyslog',
+    start,
+  });
 }
 
-describe('what rsyslog gets', () => {
+describe.skipIf(await receiverMissing('rsyslog'))('what rsyslog gets', () => {
   let server: Rsyslog;
   beforeAll(async () => {
     server = await Rsyslog.start({ RSYSLOG_CLIENT_CERT: '1' });
@@ -178,6 +186,48 @@ describe('syslog messages', () => {
     const large = JSON.stringify({ ...record, after: { text: 'x'.repeat(3000) } });
     expect(await sink.deliver(batchOf([large]), AbortSignal.timeout(1000))).toEqual({ outcome: 'too_large' });
     await sink.close();
+  });
+});
+
+describe('a transport without acknowledgement', () => {
+  const started = async (more: object) => {
+    await using server = await LyingServer.start();
+    server.lie = { name: 'reads to the end, says nothing', bytes: '', close: true };
+    const logs = memoryLog();
+    const options = { type: 'syslog', host: '127.0.0.1', port: server.port, timeout_ms: 5000, ...more };
+    const sink = createSyslogSink(syslogOptions.parse(options), { name: 'syslog', log: logs.log, now: Date.now });
+    const { items } = await sink.check(AbortSignal.timeout(10_000));
+    const saidByCheck = logs.count('sink_without_acknowledgement');
+    for (let n = 0; n < 3; n++) await sink.deliver(batchOf(sampleLines().slice(0, 2)), AbortSignal.timeout(10_000));
+    await sink.close();
+    const doubts = items.filter(({ name }) => name === 'acknowledgement');
+    return { doubts, saidByCheck, said: logs.count('sink_without_acknowledgement') };
+  };
+
+  test.each([
+    [{ transport: 'tcp' }, /not that it kept it/],
+    [{ transport: 'tcp', confirm: 'none' }, /on the way when a connection breaks/],
+  ])('%j is named by doctor, and once by run', async (options, detail) => {
+    const { doubts, saidByCheck, said } = await started(options);
+    expect(doubts).toEqual([
+      { name: 'acknowledgement', level: 'warning', detail: expect.stringMatching(detail), fix: expect.any(String) },
+    ]);
+    expect([saidByCheck, said]).toEqual([0, 1]);
+  });
+
+  test.each(['tcp', 'relp'])('over %s, a receiver that cannot be reached is given up when told', async (transport) => {
+    // An address of the documentation: packets to it go nowhere, or the system says at once that there is no way.
+    const sink = createSyslogSink(
+      syslogOptions.parse({ type: 'syslog', host: '192.0.2.1', transport, confirm: 'none', timeout_ms: 300 }),
+      { name: 'syslog', log: memoryLog().log, now: Date.now },
+    );
+    const answer = await sink.deliver(batchOf(sampleLines()), AbortSignal.timeout(20_000));
+    expect(answer.outcome).toBe('unavailable');
+    await sink.close();
+  });
+
+  test('is not RELP', async () => {
+    expect(await started({ transport: 'relp' })).toEqual({ doubts: [], saidByCheck: 0, said: 0 });
   });
 });
 

@@ -1,15 +1,15 @@
 import { appendFileSync, readFileSync } from 'node:fs';
 import process from 'node:process';
 
-/** One way to come to a database, and why it did not work. */
+/** One way to come to a server that tests need, and why it did not work. */
 export interface Attempt {
   readonly way: string;
   readonly why: string;
 }
 
-/** No way led to a database: every one is listed with its reason, and what to do. */
-export class DatabaseUnavailableError extends Error {
-  override readonly name = 'DatabaseUnavailableError';
+/** No way led to a server: every one is listed with its reason, and what to do. */
+export class UnavailableError extends Error {
+  override readonly name = 'UnavailableError';
   readonly tried: readonly Attempt[];
 
   constructor(what: string, tried: readonly Attempt[], action: string) {
@@ -28,7 +28,7 @@ export interface Way<T> {
   open(): Promise<T>;
 }
 
-/** The first way that works. @throws DatabaseUnavailableError when none does. */
+/** The first way that works. @throws UnavailableError when none does. */
 export async function firstThatWorks<T>(what: string, ways: readonly Way<T>[], action: string): Promise<T> {
   const tried: Attempt[] = [];
   for (const way of ways) {
@@ -39,7 +39,7 @@ export async function firstThatWorks<T>(what: string, ways: readonly Way<T>[], a
       if (way.decisive && !(error instanceof NotHere)) break;
     }
   }
-  throw new DatabaseUnavailableError(what, tried, action);
+  throw new UnavailableError(what, tried, action);
 }
 
 /** Whether a missing database may be skipped. Only said explicitly: by default a missing database fails the run. */
@@ -49,7 +49,12 @@ export function maySkip(): boolean {
 
 const skipped = new Set<string>();
 
-/** Counts a skipped database, also for the line at the end of a test run with several processes. */
+/** Whether a missing receiver of a sink may be skipped; as `maySkip` for databases. */
+export function maySkipReceivers(): boolean {
+  return process.env['CHANGETRAIL_SKIP_MISSING_RECEIVERS'] === '1';
+}
+
+/** Counts a skipped server, also for the line at the end of a test run with several processes. */
 export function noteSkipped(what: string): void {
   if (skipped.has(what)) return;
   skipped.add(what);
@@ -57,7 +62,7 @@ export function noteSkipped(what: string): void {
   if (list) appendFileSync(list, `${what}\n`);
 }
 
-/** The databases that were skipped so far, in this process and, in a test run, in all its processes. */
+/** The servers that were skipped so far, in this process and, in a test run, in all its processes. */
 export function skippedProviders(): readonly string[] {
   const list = process.env['CHANGETRAIL_TEST_SKIPPED'];
   if (!list) return [...skipped];

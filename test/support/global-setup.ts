@@ -5,7 +5,7 @@ import process from 'node:process';
 import { skippedProviders } from './chain.ts';
 import { prepareDatabases } from './provide.ts';
 
-/** vitest's global setup: fetches what tests will start, and gathers from all workers which databases were skipped. */
+/** vitest's global setup: fetches what tests will start, and gathers from all workers which servers were skipped. */
 export async function setup(): Promise<void> {
   const list = join(mkdtempSync(join(tmpdir(), 'changetrail-run-')), 'skipped');
   writeFileSync(list, '');
@@ -16,11 +16,11 @@ export async function setup(): Promise<void> {
   if (!onlyUnits) await prepareDatabases();
 }
 
-/** vitest's global teardown: says in one line which databases were skipped, so that a green run cannot hide it. */
+/** vitest's global teardown: says in one line which servers were skipped, so that a green run cannot hide it. */
 export function teardown(): void {
   const list = process.env['CHANGETRAIL_TEST_SKIPPED'];
   if (!list) return;
   const skipped = skippedProviders();
-  if (skipped.length > 0) console.log(`\nSkipped for want of a database (${skipped.length}): ${skipped.join(', ')}`);
+  if (skipped.length > 0) console.log(`\nSkipped for want of a server (${skipped.length}): ${skipped.join(', ')}`);
   rmSync(join(list, '..'), { recursive: true, force: true });
 }

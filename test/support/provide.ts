@@ -1,5 +1,5 @@
 import process from 'node:process';
-import { firstThatWorks, maySkip, NotHere, noteSkipped, type DatabaseUnavailableError, type Way } from './chain.ts';
+import { firstThatWorks, maySkip, NotHere, noteSkipped, type UnavailableError, type Way } from './chain.ts';
 import { containerMongo } from './mongo-container.ts';
 import { LocalMongo, type LocalMongoOptions, mongoBinaryWays } from './mongo-local.ts';
 import { MongoServer } from './mongo-server.ts';
@@ -9,7 +9,7 @@ import { containerPostgres } from './postgres-container.ts';
 import { dataTemplate, LocalPostgres } from './postgres-local.ts';
 import { PostgresServer } from './postgres-server.ts';
 
-export { skippedProviders, DatabaseUnavailableError } from './chain.ts';
+export { skippedProviders, UnavailableError } from './chain.ts';
 export type { MongoServer, MongoTestDatabase } from './mongo-server.ts';
 export type { PostgresMajor } from './npm-binaries.ts';
 export type { PostgresServer, StopMode, TestDatabase } from './postgres-server.ts';
@@ -74,7 +74,7 @@ const sharedMongo = new Map<string, Promise<MongoServer>>();
 /**
  * A running PostgreSQL of that major: the one named in `CHANGETRAIL_TEST_PG_<major>` (a superuser's URL), else one started here from a
  * local installation, from npm, or in a container.
- * @throws DatabaseUnavailableError with everything that was tried and why it failed.
+ * @throws UnavailableError with everything that was tried and why it failed.
  */
 export function providePostgres(options: PostgresOptions): Promise<PostgresServer> {
   if (options.fresh) return openPostgres(options);
@@ -133,7 +133,7 @@ export async function postgresMissing(major: PostgresMajor): Promise<boolean> {
 /**
  * A running mongod that takes writes: the one named in `CHANGETRAIL_TEST_MONGO`, else one started here from a local installation, from
  * PyPI, or in a container.
- * @throws DatabaseUnavailableError with everything that was tried and why it failed.
+ * @throws UnavailableError with everything that was tried and why it failed.
  */
 export function provideMongo(options: MongoOptions): Promise<MongoServer> {
   if (options.fresh) return openMongo(options);
@@ -221,7 +221,7 @@ async function missing(what: string, opened: Promise<unknown>): Promise<boolean>
     await opened;
     return false;
   } catch (error) {
-    if ((error as DatabaseUnavailableError).name !== 'DatabaseUnavailableError') throw error;
+    if ((error as UnavailableError).name !== 'UnavailableError') throw error;
     noteSkipped(what);
     return true;
   }

@@ -1,13 +1,29 @@
 import { spawn } from 'node:child_process';
-import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs';
-import { join } from 'node:path';
+import { accessSync, closeSync, constants, existsSync, fstatSync, openSync, readSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { cachePath } from './cache.ts';
+import { firstThatWorks, maySkipReceivers, NotHere, noteSkipped, UnavailableError } from './chain.ts';
 import { freePort } from './ports.ts';
 import { guard, scratchDirectory, unguard } from './scratch.ts';
 import { isAlive } from './server-process.ts';
 import { until } from './wait.ts';
+
+/** The receivers there is a start script for, with the program's usual name where an installed one will do. */
+const PROGRAMS = {
+  kafka: null,
+  kfake: null,
+  nats: 'nats-server',
+  opensearch: null,
+  otelcol: 'otelcol-contrib',
+  pgbouncer: 'pgbouncer',
+  rsyslog: 'rsyslogd',
+  s3: 'versitygw',
+  victorialogs: 'victoria-logs',
+} as const;
+
+export type ReceiverName = keyof typeof PROGRAMS;
 
 export interface ReceiverOptions {
   /** Arguments behind the port. */
@@ -20,32 +36,33 @@ export class Receiver implements AsyncDisposable {
   readonly port: number;
   /** Holds the receiver's data, its log and `pki/` with a throwaway CA. */
   readonly run: string;
-  readonly #script: string;
+  readonly #name: ReceiverName;
   readonly #options: ReceiverOptions;
   #pid = 0;
 
-  private constructor(script: string, port: number, options: ReceiverOptions) {
-    this.#script = script;
+  private constructor(name: ReceiverName, port: number, options: ReceiverOptions) {
+    this.#name = name;
     this.#options = options;
     this.port = port;
     this.run = scratchDirectory();
   }
 
-  /** Builds the program, once, and starts it. `name` as in `start-<name>.sh`. */
-  static async start(name: string, options: ReceiverOptions = {}, port?: number): Promise<Receiver> {
-    const script = fileURLToPath(new URL(`./receivers/start-${name}.sh`, import.meta.url));
-    const receiver = new Receiver(script, port ?? (await freePort()), options);
+  /** Starts `start-<name>.sh`. @throws UnavailableError with everything that was tried to come to its program. */
+  static async start(name: ReceiverName, options: ReceiverOptions = {}, port?: number): Promise<Receiver> {
+    const receiver = new Receiver(name, port ?? (await freePort()), options);
     await receiver.begin();
     return receiver;
   }
 
   /** Starts it again after `end`. */
   async begin(): Promise<void> {
-    this.#pid = await launch(this.#script, [String(this.port), ...(this.#options.args ?? [])], {
-      RECEIVERS_CACHE: process.env['RECEIVERS_CACHE'] ?? cachePath('receivers'),
+    const program = await programOf(this.#name);
+    const said = await runScript(this.#name, [String(this.port), ...(this.#options.args ?? [])], {
       RECEIVERS_RUN: this.run,
+      ...(program === null ? {} : { RECEIVER_PROGRAM: program }),
       ...this.#options.env,
     });
+    this.#pid = Number(said);
     guard(this.#pid, 'SIGKILL');
   }
 
@@ -110,10 +127,86 @@ export class Tail<T> {
   }
 }
 
-/** Runs a start script; the pid it prints. The first run of all builds the program: that may take minutes. */
-function launch(script: string, args: readonly string[], env: Record<string, string>): Promise<number> {
+const programs = new Map<ReceiverName, Promise<string | null>>();
+
+/** The program that a receiver's script is to start; null: the one it built. Looked for once a process. */
+function programOf(name: ReceiverName): Promise<string | null> {
+  let found = programs.get(name);
+  if (found === undefined) {
+    found = findProgram(name);
+    programs.set(name, found);
+    found.catch(() => programs.delete(name));
+  }
+  return found;
+}
+
+function findProgram(name: ReceiverName): Promise<string | null> {
+  const variable = `CHANGETRAIL_TEST_RECEIVER_${name.toUpperCase()}`;
+  return firstThatWorks<string | null>(
+    `receiver ${name}`,
+    [
+      { name: variable, decisive: true, open: async () => ofEnvironment(variable) },
+      { name: 'an installed program', open: async () => onPath(PROGRAMS[name]) },
+      { name: `start-${name}.sh, which builds it from packages`, open: () => build(name) },
+    ],
+    'Set CHANGETRAIL_SKIP_MISSING_RECEIVERS=1 to skip what needs it (it is counted), or make one of these work.',
+  );
+}
+
+function ofEnvironment(variable: string): string {
+  const path = process.env[variable];
+  if (!path) throw new NotHere('not set');
+  if (!existsSync(path)) throw new Error(`there is no ${path}`);
+  return path;
+}
+
+function onPath(program: string | null): string {
+  if (program === null) throw new NotHere('no program of that kind is known');
+  const folders = (process.env['PATH'] ?? '').split(delimiter);
+  const found = folders.map((folder) => join(folder, program)).find(isExecutable);
+  if (found === undefined) throw new NotHere(`no ${program} on PATH`);
+  return found;
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function build(name: ReceiverName): Promise<null> {
+  await runScript(name, [], { RECEIVERS_BUILD_ONLY: '1', RECEIVERS_RUN: scratchDirectory() });
+  return null;
+}
+
+/**
+ * For `describe.skipIf`: whether to skip what needs that receiver. Only ever true with `CHANGETRAIL_SKIP_MISSING_RECEIVERS=1` and after
+ * every way was tried; it is counted then. Without the flag a missing receiver fails the test that needs it.
+ */
+export async function receiverMissing(name: ReceiverName): Promise<boolean> {
+  if (!maySkipReceivers()) return false;
+  try {
+    await programOf(name);
+    return false;
+  } catch (error) {
+    if (!(error instanceof UnavailableError)) throw error;
+    noteSkipped(`receiver ${name}`);
+    return true;
+  }
+}
+
+/** Runs a start script; what it prints. The first run of all builds the program: that may take minutes. */
+function runScript(name: ReceiverName, args: readonly string[], env: Record<string, string>): Promise<string> {
+  const script = fileURLToPath(new URL(`./receivers/start-${name}.sh`, import.meta.url));
+  const cache = process.env['RECEIVERS_CACHE'] ?? cachePath('receivers');
   return new Promise((resolve, reject) => {
-    const child = spawn(script, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(script, args, {
+      env: { ...process.env, RECEIVERS_CACHE: cache, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     let out = '';
     let said = '';
     child.stdout.on('data', (bytes: Buffer) => {
@@ -124,8 +217,7 @@ function launch(script: string, args: readonly string[], env: Record<string, str
     });
     child.on('error', reject);
     child.on('close', (code) => {
-      const pid = Number(out.trim());
-      if (code === 0 && pid > 0) resolve(pid);
+      if (code === 0) resolve(out.trim());
       else reject(new Error(`${script} ended with ${code}:\n${said}`));
     });
   });

@@ -7,6 +7,15 @@ import { type MemoryLog, memoryLog } from './memory-log.ts';
 import { type RecordFields, type SinkLedger, sinkLedger } from './sink-ledger.ts';
 import { until } from './wait.ts';
 
+/**
+ * Records of the tests that drain a backlog: a day's worth with CHANGETRAIL_SLOW=1, or as CHANGETRAIL_BACKLOG says. A sink that is
+ * slow by nature may take fewer when neither is set.
+ */
+export const BACKLOG = Number(
+  process.env['CHANGETRAIL_BACKLOG'] ?? (process.env['CHANGETRAIL_SLOW'] === '1' ? 500_000 : 20_000),
+);
+export const BACKLOG_IS_CHOSEN = process.env['CHANGETRAIL_BACKLOG'] !== undefined;
+
 export interface TrialDelivery extends DeliveryHandle {
   /** The crash. */
   abort(): void;

@@ -1,8 +1,24 @@
+import type { Sink } from '../../src/core/sink.ts';
+import type { SinkReceiver } from '../conformance/sink-suite.ts';
+import { Receiver } from './receivers.ts';
+
+/** VictoriaLogs as the receiver of one of the protocols it takes; `sink` makes one that talks to a port. */
+export async function startVictoria(sink: (port: number) => Sink): Promise<SinkReceiver> {
+  const server = await Receiver.start('victorialogs', { args: ['0', '0'] });
+  return {
+    port: server.port,
+    sink,
+    ids: () => victoriaIds(server.port),
+    restart: (whileDown) => server.restart(whileDown),
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  };
+}
+
 /**
  * Ids of all records VictoriaLogs holds. The record's text is in `_msg`, or its members are fields; `id` is looked for in
  * both. Its own order is by time.
  */
-export async function victoriaIds(port: number): Promise<string[]> {
+async function victoriaIds(port: number): Promise<string[]> {
   const base = `http://127.0.0.1:${port}`;
   await fetch(`${base}/internal/force_flush`);
   const answer = await fetch(`${base}/select/logsql/query`, {

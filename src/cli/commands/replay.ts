@@ -39,8 +39,9 @@ export function replayCommand(): Command {
     .addHelpText(
       'after',
       `
-The sink's own cursor stays where it is, and changetrail run may go on meanwhile. A receiver that knows the records' ids
-keeps one copy. Exit code 1 when records were refused; they are in the dead letters.
+The sink's own cursor stays where it is, and changetrail run may go on meanwhile. Filter and values are those of the
+configuration. A receiver that knows the records' ids keeps one copy. Exit code 1 when records were refused; they are in
+the dead letters.
 
 Examples:
   changetrail replay splunk --from 2026-11-24T10:00:00Z --to 2026-11-24T12:00:00Z

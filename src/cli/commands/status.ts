@@ -2,8 +2,11 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import type { ActorSnapshot } from '../../actor/metrics.ts';
+import type { LedgerCursor } from '../../core/ledger.ts';
 import { AuditError } from '../../errors/audit-error.ts';
-import { dataLayout } from '../../ledger/layout.ts';
+import { type DataLayout, dataLayout } from '../../ledger/layout.ts';
+import { SegmentReader } from '../../ledger/reader.ts';
+import { backlogBehind } from '../../pipeline/delivery/backlog.ts';
 import { readStatus } from '../../pipeline/status-file.ts';
 import { configOption, configured } from '../configured.ts';
 import { paletteFor } from '../pretty.ts';
@@ -21,9 +24,15 @@ interface RunningStatus {
   readonly actors: Readonly<Record<string, ActorSnapshot>>;
 }
 
-interface CursorStatus {
-  readonly index: number;
-  readonly status?: { readonly state?: string; readonly lastError?: string | null };
+/** A sink's cursor file, with what lies behind it. */
+interface CursorStatus extends LedgerCursor {
+  readonly status?: {
+    readonly state?: string;
+    readonly lastError?: string | null;
+    readonly lastErrorAt?: string | null;
+  };
+  readonly lagRecords: number;
+  readonly lagSeconds: number;
 }
 
 /** `changetrail status`: where sources and sinks stand, read from the data directory. */
@@ -44,26 +53,36 @@ export function statusCommand(): Command {
           action: 'Start with changetrail run, or name another directory with --data DIR.',
         });
       }
-      const sinks = readCursors(dataLayout(data).cursors);
+      const sinks = await readCursors(dataLayout(data));
       const live = isAlive(running.pid) && Date.now() - Date.parse(running.at) < 10_000;
       if (options.json === true) process.stdout.write(`${JSON.stringify({ live, ...running, sinks }, null, 2)}\n`);
       else print(live, running, sinks, options.actors === true);
     });
 }
 
-function readCursors(directory: string): Record<string, CursorStatus> {
-  const cursors: Record<string, CursorStatus> = {};
-  let names: string[] = [];
+async function readCursors({ cursors, segments }: DataLayout): Promise<Record<string, CursorStatus>> {
+  const reader = new SegmentReader(segments);
+  const found: Record<string, CursorStatus> = {};
+  for (const name of namesIn(cursors)) {
+    const cursor = readStatus<LedgerCursor & Pick<CursorStatus, 'status'>>(join(cursors, name));
+    if (cursor === null) continue;
+    const { records, seconds } = await backlogBehind(cursor, reader, Date.now());
+    found[name.slice(0, -'.json'.length)] = {
+      ...cursor,
+      lagRecords: records,
+      lagSeconds: Math.round(seconds * 10) / 10,
+    };
+  }
+  return found;
+}
+
+function namesIn(cursors: string): string[] {
   try {
-    names = readdirSync(directory).filter((name) => name.endsWith('.json'));
+    return readdirSync(cursors).filter((name) => name.endsWith('.json'));
   } catch {
     // No sink has run yet.
+    return [];
   }
-  for (const name of names) {
-    const cursor = readStatus<CursorStatus>(join(directory, name));
-    if (cursor !== null) cursors[name.slice(0, -5)] = cursor;
-  }
-  return cursors;
 }
 
 function isAlive(pid: number): boolean {
@@ -94,12 +113,11 @@ function print(
     const snapshot = running.actors[name];
     if (actors && snapshot !== undefined) lines.push(...actorLines(name, snapshot, p));
   }
-  for (const [name, cursor] of Object.entries(sinks)) {
-    const lag = running.ledger.next - cursor.index;
-    lines.push(
-      `sink     ${p.bold(name)}  ${cursor.status?.state ?? 'unknown'}, at ${cursor.index}, ${lag} records behind`,
-    );
-    if (cursor.status?.lastError != null) lines.push(`         last error: ${cursor.status.lastError}`);
+  for (const [name, sink] of Object.entries(sinks)) {
+    const lag = sink.lagRecords === 0 ? 'nothing' : `${sink.lagRecords} records (${sink.lagSeconds} s)`;
+    lines.push(`sink     ${p.bold(name)}  ${sink.status?.state ?? 'unknown'}, at ${sink.index}, ${lag} behind`);
+    const { lastError = null, lastErrorAt = null } = sink.status ?? {};
+    if (lastError !== null) lines.push(`         last error, ${lastErrorAt ?? 'at an unknown time'}: ${lastError}`);
   }
   process.stdout.write(`${lines.join('\n')}\n`);
 }

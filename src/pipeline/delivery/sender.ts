@@ -1,6 +1,7 @@
 import type { Delivery, FailedRecord, Sink } from '../../core/sink.ts';
 import { AuditError, messageOf } from '../../errors/audit-error.ts';
-import { backoffMs, wait } from '../backoff.ts';
+import { wait } from '../../wait.ts';
+import { backoffMs } from '../backoff.ts';
 import type { Health } from './health.ts';
 import type { SinkMetrics } from './metrics.ts';
 import type { Lines } from './oversize.ts';
@@ -34,10 +35,16 @@ export interface SenderOptions {
 
 /** Below this size a record is not made smaller any more: the receiver's complaint is about something else. */
 const SMALLEST_BYTES = 1024;
+/** After so many failures in a row without an answer that says why, the request's size may be the reason. */
+const SUSPICIOUS_FAILURES = 5;
+/** What requests grow by with each that is taken, until they have the size the options say again. */
+const GROWTH = 1.25;
 
 /** Sends one parcel until every record of it is taken or, refused for good, in the dead letters. */
 export class Sender {
   readonly #options: SenderOptions;
+  /** Most bytes of a request that the receiver can do with at present; shared by all parcels on their way. */
+  #window = Number.POSITIVE_INFINITY;
 
   constructor(options: SenderOptions) {
     this.#options = options;
@@ -74,8 +81,9 @@ export class Sender {
     const next = todo.shift();
     if (next === undefined) return null;
     const { maxBatchRecords, maxBatchBytes } = this.#options.sink.limits;
+    const most = Math.min(this.#window, maxBatchBytes ?? Number.POSITIVE_INFINITY);
     let count = Math.min(next.count, maxBatchRecords ?? next.count);
-    while (count > 1 && next.ends[count - 1]! > (maxBatchBytes ?? Number.MAX_SAFE_INTEGER)) count--;
+    while (count > 1 && next.ends[count - 1]! > most) count--;
     if (count === next.count) return next;
     todo.unshift(sliceParcel(next, count, next.count));
     return sliceParcel(next, 0, count);
@@ -101,6 +109,7 @@ export class Sender {
     switch (answer.outcome) {
       case 'accepted':
         health.succeeded();
+        this.#window *= GROWTH;
         metrics.records += parcel.count;
         metrics.bytes += parcel.bytes.length;
         return null;
@@ -108,11 +117,13 @@ export class Sender {
         return this.#settlePartial(parcel, answer.failed, todo, attempt);
       case 'throttled': {
         health.failed('throttled');
+        this.#shrink(parcel);
         todo.unshift(parcel);
         return Math.max(answer.afterMs ?? 0, backoffMs(attempt, retryMaxMs));
       }
       case 'unavailable':
         health.failed(answer.reason);
+        if (attempt >= SUSPICIOUS_FAILURES) this.#shrink(parcel);
         todo.unshift(parcel);
         return backoffMs(attempt, retryMaxMs);
       case 'too_large':
@@ -150,9 +161,20 @@ export class Sender {
     const places = again.map((record) => record.at).sort((a, b) => a - b);
     todo.unshift(pickRecords(parcel, places));
     if (taken > 0) health.succeeded();
-    else health.failed(again[0]!.reason);
+    else {
+      health.failed(again[0]!.reason);
+      this.#shrink(parcel);
+    }
     // Progress starts the waits afresh, but a receiver that takes a part is still given time.
     return backoffMs(taken > 0 ? 1 : attempt, retryMaxMs);
+  }
+
+  /**
+   * Requests are made smaller: a receiver that is out of memory for one, or answers it too late, takes half of it perhaps. A
+   * request of one record cannot be, and says nothing about size.
+   */
+  #shrink(parcel: Parcel): void {
+    if (parcel.count > 1) this.#window = Math.min(this.#window, parcel.bytes.length / 2);
   }
 
   #halve(parcel: Parcel, todo: Parcel[]): void {

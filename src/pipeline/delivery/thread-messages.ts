@@ -7,11 +7,12 @@ import type { SharedEndBuffer } from './shared-end.ts';
 
 /** Given to the thread at its start. */
 export interface ThreadData {
+  /** The sink's name in the configuration. */
   readonly name: string;
   readonly type: string;
   /** The sink's options as the configuration check left them. */
   readonly options: unknown;
-  /** Module that exports `SINKS`, by its URL. */
+  /** URL of the module that exports `SINKS`. */
   readonly registry: string;
   readonly segments: string;
   readonly cursorPath: string;

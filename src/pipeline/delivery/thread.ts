@@ -6,20 +6,10 @@ import type { Logger } from '../../telemetry/log.ts';
 import { readCursor } from './cursor-file.ts';
 import type { DeliveryHandle } from './delivery.ts';
 import { type SinkStatus, sinkMetrics } from './metrics.ts';
-import { SharedEndWriter } from './shared-end.ts';
+import { type SharedEndBuffer, SharedEndWriter } from './shared-end.ts';
 import type { FromThread, ThreadData, ToThread } from './thread-messages.ts';
 
-export interface SinkThreadPlan {
-  /** The sink's name in the configuration. */
-  readonly name: string;
-  readonly type: string;
-  /** The sink's options as the configuration check left them. */
-  readonly options: unknown;
-  /** URL of the module that exports `SINKS`. */
-  readonly registry: string;
-  readonly segments: string;
-  readonly cursorPath: string;
-  readonly deadLetterPath: string;
+export interface SinkThreadPlan extends Omit<ThreadData, 'logLevel' | 'end'> {
   readonly writer: LedgerWriter;
   readonly log: Logger;
   readonly signal: AbortSignal;
@@ -37,33 +27,17 @@ export function startSinkThread(plan: SinkThreadPlan): DeliveryHandle {
   const end = new SharedEndWriter(plan.writer.durable);
   const unsubscribe = plan.writer.onDurable((durable) => end.set(durable));
   let status: SinkStatus = { name: plan.name, ...sinkMetrics(), cursor: 0, lagRecords: 0, lagMs: 0 };
-  const data: ThreadData = {
-    name: plan.name,
-    type: plan.type,
-    options: plan.options,
-    registry: plan.registry,
-    segments: plan.segments,
-    cursorPath: plan.cursorPath,
-    deadLetterPath: plan.deadLetterPath,
-    logLevel: plan.log.level,
-    end: end.buffer,
-  };
-  const worker = new Worker(workerUrl(), { workerData: data, resourceLimits: { maxOldGenerationSizeMb: HEAP_MB } });
+  const worker = new Worker(workerUrl(), {
+    workerData: threadData(plan, end.buffer),
+    resourceLimits: { maxOldGenerationSizeMb: HEAP_MB },
+  });
   const tell = (message: ToThread) => worker.postMessage(message);
   const abort = () => tell('abort');
   plan.signal.addEventListener('abort', abort, { once: true });
   if (plan.signal.aborted) abort();
 
-  const done = new Promise<void>((resolve, reject) => {
-    worker.on('message', (message: FromThread) => {
-      if (message.kind === 'status') status = message.status;
-      else if (message.kind === 'log') relay(plan.log, message.line);
-      else if (message.kind === 'control') plan.control(message.record);
-      else if (message.error === null) resolve();
-      else reject(new AuditError(message.error.code, withoutUndefined(message.error)));
-    });
-    worker.on('error', (error) => reject(crashed(plan.name, error)));
-    worker.on('exit', () => reject(crashed(plan.name, null)));
+  const done = follow(worker, plan, (reported) => {
+    status = reported;
   }).finally(() => {
     unsubscribe();
     plan.signal.removeEventListener('abort', abort);
@@ -82,6 +56,27 @@ export function startSinkThread(plan: SinkThreadPlan): DeliveryHandle {
       return { ...status, cursor, lagRecords: Math.max(0, plan.writer.durable.next - cursor) };
     },
   };
+}
+
+/** What goes over to the thread: everything of the plan that can be copied. */
+function threadData(plan: SinkThreadPlan, end: SharedEndBuffer): ThreadData {
+  const { name, type, options, registry, segments, cursorPath, deadLetterPath, log } = plan;
+  return { name, type, options, registry, segments, cursorPath, deadLetterPath, logLevel: log.level, end };
+}
+
+/** Acts on what the thread says until it ends. Rejects with its failure, or AUD_SINK_FAILED when it died. */
+function follow(worker: Worker, plan: SinkThreadPlan, onStatus: (status: SinkStatus) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    worker.on('message', (message: FromThread) => {
+      if (message.kind === 'status') onStatus(message.status);
+      else if (message.kind === 'log') relay(plan.log, message.line);
+      else if (message.kind === 'control') plan.control(message.record);
+      else if (message.error === null) resolve();
+      else reject(new AuditError(message.error.code, withoutUndefined(message.error)));
+    });
+    worker.on('error', (error) => reject(crashed(plan.name, error)));
+    worker.on('exit', () => reject(crashed(plan.name, null)));
+  });
 }
 
 /** The entry beside this file, as source or as built. */

@@ -1,5 +1,5 @@
 import type { AuditRecord } from '../schema.ts';
-import { defined, objectName, SCHEMA_URL } from './facts.ts';
+import { objectName, SCHEMA_URL } from './facts.ts';
 import { orderKey } from './key.ts';
 
 /** Digits of `sequence`: enough for every safe integer, so that texts sort as numbers do. */
@@ -11,7 +11,7 @@ const SEQUENCE_DIGITS = 16;
  * @see https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
  */
 export function toCloudEvent(record: AuditRecord): Record<string, unknown> {
-  return defined({
+  return {
     specversion: '1.0',
     id: record.id,
     source: `/changetrail/${encodeURIComponent(record.source.name)}`,
@@ -23,5 +23,5 @@ export function toCloudEvent(record: AuditRecord): Record<string, unknown> {
     sequence: String(record.index).padStart(SEQUENCE_DIGITS, '0'),
     partitionkey: orderKey(record),
     data: record,
-  });
+  };
 }

@@ -1,5 +1,5 @@
 import type { AuditRecord } from '../schema.ts';
-import { databaseName, defined, epochMicros, epochMillis } from './facts.ts';
+import { databaseName, epochMicros, epochMillis } from './facts.ts';
 
 const OPERATIONS: Readonly<Record<string, string>> = {
   insert: 'c',
@@ -60,16 +60,16 @@ function source(record: AuditRecord): object {
     db: databaseName(record),
   };
   if (engine !== 'mongodb') {
-    return defined({
+    return {
       ...common,
       schema,
       table,
       txId: numeric(tx),
       lsn: lsn === undefined ? undefined : lsnNumber(lsn),
-    });
+    };
   }
   const [, increment] = ts?.split('.') ?? [];
-  return defined({ ...common, collection, ord: numeric(increment) ?? seq, lsid: tx });
+  return { ...common, collection, ord: numeric(increment) ?? seq, lsid: tx };
 }
 
 /** All of the record but its images. */

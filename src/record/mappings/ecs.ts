@@ -1,6 +1,6 @@
 import { isRawNumber } from '../parse.ts';
 import type { AuditRecord } from '../schema.ts';
-import { clientOf, defined, isObject, summary, traceOf } from './facts.ts';
+import { clientOf, isObject, summary, traceOf } from './facts.ts';
 
 /** @see https://www.elastic.co/docs/reference/ecs */
 export const ECS_VERSION = '9.4.0';
@@ -39,13 +39,13 @@ const SERVICE_TYPES = { postgres: 'postgresql', mongodb: 'mongodb', changetrail:
 export function toEcs(record: AuditRecord): Record<string, unknown> {
   const { kind, category, type } = CLASSES[record.kind];
   const client = clientOf(record);
-  const endpoint = client === undefined ? undefined : defined({ address: client.address, ip: client.ip });
+  const endpoint = client === undefined ? undefined : { address: client.address, ip: client.ip };
   const trace = traceOf(record);
-  return defined({
+  return {
     '@timestamp': record.time,
     ecs: { version: ECS_VERSION },
     message: summary(record),
-    event: defined({
+    event: {
       id: record.id,
       sequence: record.index,
       kind,
@@ -57,7 +57,7 @@ export function toEcs(record: AuditRecord): Record<string, unknown> {
       module: 'changetrail',
       dataset: `changetrail.${record.kind}`,
       provider: record.source.engine,
-    }),
+    },
     service: { name: record.source.name, type: SERVICE_TYPES[record.source.engine] },
     user: user(record),
     client: endpoint,
@@ -66,7 +66,7 @@ export function toEcs(record: AuditRecord): Record<string, unknown> {
     trace: trace === undefined ? undefined : { id: trace.traceId },
     span: trace === undefined ? undefined : { id: trace.spanId },
     changetrail: own(record),
-  });
+  };
 }
 
 /** The application's user is the user; whose rights the database checked is the effective one. */
@@ -74,37 +74,36 @@ function user({ actor }: AuditRecord): object | undefined {
   if (actor === undefined) return undefined;
   const { id, name, db_user } = actor;
   if (id === undefined && name === undefined) return db_user === undefined ? undefined : { name: db_user };
-  return defined({ id, name, effective: db_user === undefined ? undefined : { name: db_user } });
+  return { id, name, effective: db_user === undefined ? undefined : { name: db_user } };
 }
 
 function related({ actor }: AuditRecord, ip: string | undefined): object | undefined {
   const users = [actor?.id, actor?.name, actor?.db_user].filter((text) => text !== undefined);
   if (users.length === 0 && ip === undefined) return undefined;
-  return defined({
+  return {
     user: users.length === 0 ? undefined : [...new Set(users)],
     ip: ip === undefined ? undefined : [ip],
-  });
+  };
 }
 
 /** The record itself, but what ECS has a field of the same value for. Free-form parts are made fit for `flattened`. */
 function own(record: AuditRecord): Record<string, unknown> {
   const { actor, object } = record;
-  return defined({
+  return {
     version: record.v,
     kind: record.kind,
     outcome: record.outcome === 'denied' ? record.outcome : undefined,
     source: record.source,
-    object: { ...object, ...flattenedMembers(object, ['key', 'old_key']) },
-    actor: actor === undefined ? undefined : { ...actor, ...flattenedMembers(actor, ['on_behalf_of']) },
+    object: { ...object, key: asFlattened(object.key), old_key: asFlattened(object.old_key) },
+    actor: actor === undefined ? undefined : { ...actor, on_behalf_of: asFlattened(actor['on_behalf_of']) },
     changed: record.changed,
     redacted: record.redacted,
-    ...flattenedMembers(record, ['context', 'missing', 'details', 'before', 'after']),
-  });
-}
-
-function flattenedMembers(from: object, names: readonly string[]): Record<string, unknown> {
-  const entries = Object.entries(from).filter(([name]) => names.includes(name));
-  return Object.fromEntries(entries.map(([name, value]) => [name, asFlattened(value)]));
+    context: asFlattened(record.context),
+    missing: asFlattened(record.missing),
+    details: asFlattened(record.details),
+    before: asFlattened(record.before),
+    after: asFlattened(record.after),
+  };
 }
 
 /** Elasticsearch refuses a `flattened` field that is nested deeper than 20. @see its mapping parameter `depth_limit` */
@@ -113,10 +112,23 @@ const FLATTENED_DEPTH = 18;
 /**
  * The value as an object that a `flattened` field takes: anything else than an object is wrapped as `value`, what is
  * nested too deeply becomes its JSON text, and the two kinds of key it refuses, empty ones and ones with a NUL, are written `""` and `\u0000`.
+ * Null and undefined stay.
  */
 export function asFlattened(value: unknown): unknown {
-  if (value === null) return null;
-  return isObject(value) && !isRawNumber(value) ? flat(value, 1) : { value: flat(value, 2) };
+  if (value === null || value === undefined) return value;
+  if (!isObject(value) || isRawNumber(value)) return { value: fits(value, 2) ? value : flat(value, 2) };
+  return fits(value, 1) ? value : flat(value, 1);
+}
+
+/** Whether a value can be taken as it is: nearly all can, and are not copied. */
+function fits(value: unknown, depth: number): boolean {
+  if (typeof value !== 'object' || value === null || isRawNumber(value)) return true;
+  if (depth >= FLATTENED_DEPTH) return false;
+  if (Array.isArray(value)) return value.every((item) => fits(item, depth + 1));
+  for (const key in value) {
+    if (flatKey(key) !== key || !fits((value as Record<string, unknown>)[key], depth + 1)) return false;
+  }
+  return true;
 }
 
 function flat(value: unknown, depth: number): unknown {

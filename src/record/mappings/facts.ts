@@ -1,12 +1,12 @@
 import { isIP } from 'node:net';
-import type { AuditRecord } from '../schema.ts';
+import type { RecordFront } from '../parse.ts';
 
 /** What several mappings need of a record. */
 
 export const SCHEMA_URL = 'https://changetrail.dev/schema/record.v1.json';
 
 /** `public.users`, `shop.orders`, or undefined when the record is not about a table or collection. */
-export function objectName({ object }: AuditRecord): string | undefined {
+export function objectName({ object }: RecordFront): string | undefined {
   const name = object.table ?? object.collection;
   if (name === undefined) return undefined;
   const parent = object.table === undefined ? object.database : object.schema;
@@ -14,7 +14,7 @@ export function objectName({ object }: AuditRecord): string | undefined {
 }
 
 /** The database the record is about. */
-export function databaseName({ source, object }: AuditRecord): string {
+export function databaseName({ source, object }: RecordFront): string {
   return object.database ?? source.database ?? source.name;
 }
 
@@ -26,7 +26,7 @@ export interface Client {
 }
 
 /** PostgreSQL prints a single address as `10.0.0.7/32`; MongoDB adds a port. */
-export function clientOf(record: AuditRecord): Client | undefined {
+export function clientOf(record: RecordFront): Client | undefined {
   const address = record.actor?.client;
   if (address === undefined || address === '') return undefined;
   const bare = address
@@ -48,7 +48,7 @@ export function epochMicros(time: string): bigint {
 }
 
 /** One line for people: what was done to what. No values and no keys. */
-export function summary(record: AuditRecord): string {
+export function summary(record: RecordFront): string {
   const what = objectName(record) ?? record.source.name;
   const who = record.actor?.id === undefined ? '' : ` by ${record.actor.id}`;
   return record.kind === 'change' ? `${record.action} ${what}${who}` : `${record.kind} ${record.action} ${what}${who}`;
@@ -62,7 +62,7 @@ export interface TraceContext {
 const TRACEPARENT = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$/;
 
 /** The W3C trace context that the application sent along. @see https://www.w3.org/TR/trace-context/ */
-export function traceOf(record: AuditRecord): TraceContext | undefined {
+export function traceOf(record: RecordFront): TraceContext | undefined {
   const match = TRACEPARENT.exec(String(record.context?.['traceparent'] ?? ''));
   const [, traceId, spanId] = match ?? [];
   if (traceId === undefined || spanId === undefined || /^0+$/.test(traceId) || /^0+$/.test(spanId)) return undefined;

@@ -1,5 +1,5 @@
 import type { AuditRecord } from '../schema.ts';
-import { clientOf, databaseName, defined, epochMillis, objectName, summary } from './facts.ts';
+import { clientOf, databaseName, epochMillis, objectName, summary } from './facts.ts';
 
 /** @see https://schema.ocsf.io/1.8.0/classes/datastore_activity */
 export const OCSF_VERSION = '1.8.0';
@@ -53,7 +53,7 @@ export function toOcsf(record: AuditRecord): Record<string, unknown> {
   const activity = activityOf(record);
   const severity = severityOf(record);
   const table = objectName(record);
-  return defined({
+  return {
     activity_id: activity.id,
     activity_name: activity.name,
     category_uid: 6,
@@ -77,7 +77,7 @@ export function toOcsf(record: AuditRecord): Record<string, unknown> {
     database: { name: databaseName(record), ...DATABASE_TYPES[record.source.engine] },
     table: table === undefined ? undefined : { name: table },
     unmapped: unmapped(record),
-  });
+  };
 }
 
 function activityOf({ kind, action }: AuditRecord): Activity {
@@ -95,7 +95,7 @@ function severityOf({ kind, outcome, details }: AuditRecord): string {
 }
 
 function metadata(record: AuditRecord): object {
-  return defined({
+  return {
     version: OCSF_VERSION,
     profiles: ['datetime'],
     product: { name: 'Changetrail', vendor_name: 'Changetrail' },
@@ -108,7 +108,7 @@ function metadata(record: AuditRecord): object {
     correlation_uid: record.source.tx,
     logged_time: epochMillis(record.captured),
     logged_time_dt: record.captured,
-  });
+  };
 }
 
 /** OCSF wants an actor: where nobody is known it says so by `type_id` 0, Unknown. */
@@ -118,11 +118,11 @@ function actor(record: AuditRecord): object {
   const { id, name = id ?? known?.db_user, session, app } = known ?? {};
   const unknown =
     session === undefined && app === undefined ? { name: 'unknown', type_id: 0, type: 'Unknown' } : undefined;
-  return defined({
-    user: name === undefined ? unknown : defined({ name, uid: id }),
+  return {
+    user: name === undefined ? unknown : { name, uid: id },
     session: session === undefined ? undefined : { uid: session },
     app_name: app,
-  });
+  };
 }
 
 /** Records that changetrail makes about itself, not about somebody's deed. */
@@ -136,10 +136,10 @@ function endpoint(record: AuditRecord): object {
   if (client === undefined && app === undefined)
     return isOwn(record) ? { svc_name: 'changetrail' } : { name: 'unknown' };
   const address = client?.ip === undefined ? { name: client?.address } : { ip: client.ip };
-  return defined({ ...address, svc_name: app });
+  return { ...address, svc_name: app };
 }
 
 function unmapped(record: AuditRecord): object {
   const { action, source, object, actor: who, context, changed, missing, redacted, details, before, after } = record;
-  return defined({ action, source, object, actor: who, context, changed, missing, redacted, details, before, after });
+  return { action, source, object, actor: who, context, changed, missing, redacted, details, before, after };
 }

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { CheckReport } from '../../core/connector.ts';
 import type { Delivery, RecordBatch, Sink, SinkLimits } from '../../core/sink.ts';
 import { deliveryShape } from '../../pipeline/delivery/options.ts';
+import { epochMillis } from '../../record/mappings/facts.ts';
 import { formatOption } from '../../record/mappings/index.ts';
 import { checkItem, testBatch } from '../shared/check.ts';
 import { classifyHttp } from '../shared/classify.ts';
@@ -129,7 +130,8 @@ class DatadogSink implements Sink {
   /** Datadog takes a message that is JSON apart into attributes. */
   #entry(record: Buffer, text: Buffer): Buffer {
     const { source, host, tags, service } = this.#options;
-    const time = rawField(record, 'time');
+    // As the Agent sends it. Datadog keeps milliseconds; the microseconds stay in the message's own `time`.
+    const timestamp = epochMillis(rawField(record, 'time'));
     return Buffer.from(
       JSON.stringify({
         ddsource: source,
@@ -137,7 +139,7 @@ class DatadogSink implements Sink {
         ...(host === undefined ? {} : { hostname: host }),
         service: service ?? textField(record, 'name', 'changetrail'),
         status: statusOf(record),
-        ...(Date.parse(time) < this.#host.now() - OLDEST_MS + SLACK_MS ? {} : { timestamp: time }),
+        ...(timestamp < this.#host.now() - OLDEST_MS + SLACK_MS ? {} : { timestamp }),
         message: text.toString('utf8'),
       }),
     );

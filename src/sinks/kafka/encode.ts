@@ -3,7 +3,8 @@ import type { RecordBatch } from '../../core/sink.ts';
 import { epochMillis } from '../../record/mappings/facts.ts';
 import { type Format, mapperFor } from '../../record/mappings/index.ts';
 import { orderKey } from '../../record/mappings/key.ts';
-import { parseRecord } from '../../record/parse.ts';
+import { parseFront, parseRecord } from '../../record/parse.ts';
+import type { AuditRecord } from '../../record/schema.ts';
 
 export type KafkaMessage = MessageToProduce<Buffer, Buffer, Buffer, Buffer>;
 
@@ -16,11 +17,11 @@ export function kafkaMessages(batch: RecordBatch, topic: string, format: Format)
   let start = 0;
   for (const end of batch.ends) {
     const line = batch.bytes.subarray(start, end - 1);
-    const record = parseRecord(line);
+    const record = mapper === null ? parseFront(line) : parseRecord(line);
     messages.push({
       topic,
       key: Buffer.from(orderKey(record)),
-      value: mapper === null ? line : Buffer.from(JSON.stringify(mapper(record))),
+      value: mapper === null ? line : Buffer.from(JSON.stringify(mapper(record as AuditRecord))),
       headers: new Map([
         [HEADER_NAMES.id, Buffer.from(record.id)],
         [HEADER_NAMES.kind, Buffer.from(record.kind)],

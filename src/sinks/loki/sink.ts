@@ -3,12 +3,13 @@ import { z } from 'zod';
 import type { CheckReport } from '../../core/connector.ts';
 import type { Delivery, RecordBatch, Sink, SinkLimits } from '../../core/sink.ts';
 import { deliveryShape } from '../../pipeline/delivery/options.ts';
-import { membersOf, parseAt } from '../../record/json-scan.ts';
+import { epochMicros, objectName } from '../../record/mappings/facts.ts';
 import { formatOption } from '../../record/mappings/index.ts';
+import { parseFront } from '../../record/parse.ts';
 import { checkItem, testBatch } from '../shared/check.ts';
 import { classifyHttp } from '../shared/classify.ts';
 import { encodeLines } from '../shared/encode.ts';
-import { epochMicros, textAt } from '../shared/fields.ts';
+import { textAt } from '../shared/fields.ts';
 import type { SinkHost } from '../shared/host.ts';
 import { basicAuth, type HttpAnswer, HttpClient, NoAnswer } from '../shared/http.ts';
 import { httpShape, httpUrl } from '../shared/http-options.ts';
@@ -144,30 +145,14 @@ interface Description {
   readonly time: string;
 }
 
-const DESCRIBED = new Set(['index', 'id', 'kind', 'time', 'source', 'action', 'object', 'actor', 'outcome']);
-
 /** Few values a label, or Loki suffers; what has many is structured metadata, which is searched as well. */
-function describe(record: Buffer): Description {
-  const facts: Record<string, unknown> = {};
-  for (const { name, valueStart, end } of membersOf(record)) {
-    if (DESCRIBED.has(name)) facts[name] = parseAt(record, valueStart, end);
-  }
-  const source = facts['source'] as { name: string };
-  const object = (facts['object'] ?? {}) as Record<string, unknown>;
-  const actor = (facts['actor'] ?? {}) as Record<string, unknown>;
-  const parent = object['schema'] ?? object['database'];
-  const table = object['table'] ?? object['collection'];
+function describe(line: Buffer): Description {
+  const record = parseFront(line);
+  const { id, index, kind, action, time, outcome, source, actor } = record;
   return {
-    labels: { source: source.name, kind: String(facts['kind']), action: String(facts['action']) },
-    metadata: texts({
-      id: facts['id'],
-      index: facts['index'],
-      object: parent === undefined || table === undefined ? table : `${parent}.${table}`,
-      actor: actor['id'],
-      assurance: actor['assurance'],
-      outcome: facts['outcome'],
-    }),
-    time: String(facts['time']),
+    labels: { source: source.name, kind, action },
+    metadata: texts({ id, index, object: objectName(record), actor: actor?.id, assurance: actor?.assurance, outcome }),
+    time,
   };
 }
 

@@ -2,7 +2,8 @@ import type { RecordBatch } from '../../core/sink.ts';
 import { readHead } from '../../record/head.ts';
 import { objectName } from '../../record/mappings/facts.ts';
 import { mapperFor } from '../../record/mappings/index.ts';
-import { parseRecord } from '../../record/parse.ts';
+import { parseFront, parseRecord } from '../../record/parse.ts';
+import type { AuditRecord } from '../../record/schema.ts';
 import type { NatsOptions } from './options.ts';
 
 export interface NatsMessage {
@@ -16,14 +17,14 @@ export interface NatsMessage {
 /** Makes a function that turns a batch into messages, one a record, in order. */
 export function natsEncoder({ format, subject }: NatsOptions): (batch: RecordBatch) => NatsMessage[] {
   const mapper = mapperFor(format);
-  const needsRecord = mapper !== null || /\{(object|action)\}/.test(subject);
+  const needsFront = /\{(object|action)\}/.test(subject);
   return (batch) => {
     const messages: NatsMessage[] = [];
     let start = 0;
     for (const end of batch.ends) {
       const { id, index, kind, source } = readHead(batch.bytes, start, end);
       const line = batch.bytes.subarray(start, end - 1);
-      const record = needsRecord ? parseRecord(line) : null;
+      const record = mapper !== null ? parseRecord(line) : needsFront ? parseFront(line) : null;
       const parts = { source, kind, action: record?.action, object: record === null ? undefined : objectName(record) };
       messages.push({
         subject: subject.replace(/\{(source|kind|action|object)\}/g, (_all, name: keyof typeof parts) =>
@@ -32,7 +33,7 @@ export function natsEncoder({ format, subject }: NatsOptions): (batch: RecordBat
         id,
         index,
         kind,
-        payload: mapper === null ? line : Buffer.from(JSON.stringify(mapper(record!))),
+        payload: mapper === null ? line : Buffer.from(JSON.stringify(mapper(record as AuditRecord))),
       });
       start = end;
     }

@@ -74,20 +74,26 @@ class NatsSink implements Sink {
   }
 
   async #open(signal: AbortSignal): Promise<JetStreamClient> {
-    signal.throwIfAborted();
-    if (this.#connection === null || this.#connection.isClosed()) {
-      const connecting = connect(this.#connectionOptions);
-      const aborted = new Promise<never>((_, reject) => {
-        signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-      });
-      // A connection that comes about after the abort is closed again.
-      connecting.then(
-        (late) => signal.aborted && void late.close(),
-        () => undefined,
-      );
-      this.#connection = await Promise.race([connecting, aborted]);
-    }
+    if (this.#connection === null || this.#connection.isClosed()) this.#connection = await this.#connect(signal);
     return jetstream(this.#connection, { timeout: this.#options.timeout_ms });
+  }
+
+  async #connect(signal: AbortSignal): Promise<NatsConnection> {
+    signal.throwIfAborted();
+    const aborted = Promise.withResolvers<never>();
+    const abort = () => aborted.reject(signal.reason);
+    signal.addEventListener('abort', abort, { once: true });
+    const connecting = connect(this.#connectionOptions);
+    // A connection that comes about after the abort is closed again.
+    connecting.then(
+      (late) => signal.aborted && void late.close(),
+      () => undefined,
+    );
+    try {
+      return await Promise.race([connecting, aborted.promise]);
+    } finally {
+      signal.removeEventListener('abort', abort);
+    }
   }
 
   /** Sends all messages one behind the other, then waits for all acknowledgements; the failures by place. */

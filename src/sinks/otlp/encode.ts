@@ -4,7 +4,7 @@ import type { ReadableLogRecord } from '@opentelemetry/sdk-logs';
 import type { RecordBatch } from '../../core/sink.ts';
 import { clientOf, databaseName, defined, epochMicros, objectName, traceOf } from '../../record/mappings/facts.ts';
 import { type Format, mapperFor } from '../../record/mappings/index.ts';
-import { parseRecord } from '../../record/parse.ts';
+import { parseFront, parseRecord, type RecordFront } from '../../record/parse.ts';
 import type { AuditRecord } from '../../record/schema.ts';
 
 const SCOPE = { name: 'changetrail' };
@@ -28,15 +28,16 @@ export function otlpRecords(batch: RecordBatch, format: Format, resource: Resour
   const logs: ReadableLogRecord[] = [];
   let start = 0;
   for (const end of batch.ends) {
-    const text = batch.bytes.toString('utf8', start, end - 1);
-    const record = parseRecord(text);
-    logs.push(logRecord(record, mapper === null ? text : JSON.stringify(mapper(record)), resource));
+    const line = batch.bytes.subarray(start, end - 1);
+    const record = mapper === null ? parseFront(line) : parseRecord(line);
+    const body = mapper === null ? line.toString('utf8') : JSON.stringify(mapper(record as AuditRecord));
+    logs.push(logRecord(record, body, resource));
     start = end;
   }
   return logs;
 }
 
-function logRecord(record: AuditRecord, body: string, resource: Resource): ReadableLogRecord {
+function logRecord(record: RecordFront, body: string, resource: Resource): ReadableLogRecord {
   const trace = traceOf(record);
   return {
     hrTime: hrTime(record.time),
@@ -52,13 +53,13 @@ function logRecord(record: AuditRecord, body: string, resource: Resource): Reada
   };
 }
 
-function severity({ kind, outcome }: AuditRecord): typeof INFO {
+function severity({ kind, outcome }: RecordFront): typeof INFO {
   if (kind === 'gap') return ERROR;
   return kind === 'alert' || outcome === 'denied' ? WARN : INFO;
 }
 
 /** @see https://opentelemetry.io/docs/specs/semconv/registry/attributes/db/ */
-function attributes(record: AuditRecord): Record<string, AttributeValue> {
+function attributes(record: RecordFront): Record<string, AttributeValue> {
   const { source, actor } = record;
   const own = source.engine === 'changetrail';
   return defined({

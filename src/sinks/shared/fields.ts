@@ -1,6 +1,7 @@
 // The few fields of a record that an envelope around it needs, taken from the line without parsing it.
 import type { RecordBatch } from '../../core/sink.ts';
 import { membersOf, parseAt } from '../../record/json-scan.ts';
+import { epochMicros } from '../../record/mappings/facts.ts';
 
 const HEAD_BYTES = 8192;
 
@@ -35,12 +36,6 @@ export function textField(line: Buffer, name: string, otherwise = ''): string {
 export function topLevel(line: Buffer, name: string): unknown {
   const member = membersOf(line).find((each) => each.name === name);
   return member === undefined ? undefined : parseAt(line, member.valueStart, member.end);
-}
-
-/** Microseconds since 1970 of an ISO 8601 time with three or six digits. */
-export function epochMicros(time: string): bigint {
-  const micros = time.length > 24 ? BigInt(time.slice(23, 26)) : 0n;
-  return BigInt(Date.parse(`${time.slice(0, 23)}Z`)) * 1000n + micros;
 }
 
 /** `1764000000.123456`: seconds since 1970 as HTTP collectors take them, exact. */

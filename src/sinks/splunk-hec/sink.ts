@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
-import type { CheckReport } from '../../core/connector.ts';
+import type { CheckItem, CheckReport } from '../../core/connector.ts';
 import type { Delivery, RecordBatch, Sink, SinkLimits } from '../../core/sink.ts';
 import { deliveryShape } from '../../pipeline/delivery/options.ts';
 import { formatOption } from '../../record/mappings/index.ts';
@@ -49,6 +49,13 @@ export const splunkHecOptions = z
 
 type Options = z.infer<typeof splunkHecOptions>;
 
+const UNACKNOWLEDGED: CheckItem = {
+  name: 'acknowledgement',
+  level: 'warning',
+  detail: 'Without indexer acknowledgement an answer means only that Splunk has the events in memory.',
+  fix: 'Set acknowledge: true, with a token that has indexer acknowledgement.',
+};
+
 /** Splunk Cloud takes 1 MB a request; what stands around an event is counted in. */
 const MAX_BODY_BYTES = 1_000_000;
 const ENVELOPE_BYTES = 1_000;
@@ -90,7 +97,9 @@ class SplunkHecSink implements Sink {
 
   async check(signal: AbortSignal): Promise<CheckReport> {
     const answer = await this.deliver(testBatch(this.#host), signal);
-    return { items: [checkItem(`HEC at ${this.#client.origin}`, answer)] };
+    const items = [checkItem(`HEC at ${this.#client.origin}`, answer)];
+    if (this.#acks === null) items.push(UNACKNOWLEDGED);
+    return { items };
   }
 
   async deliver(batch: RecordBatch, signal: AbortSignal): Promise<Delivery> {

@@ -44,6 +44,19 @@ export class Dialer {
       socket.once('close', () => reject(new LostConnection()));
     });
   }
+
+  /** As `open`, for a connection that outlives the batch that opens it: `signal` ends the dialling only. */
+  async dial(signal: AbortSignal): Promise<net.Socket> {
+    const dialling = new AbortController();
+    const abort = () => dialling.abort(signal.reason);
+    signal.addEventListener('abort', abort, { once: true });
+    if (signal.aborted) abort();
+    try {
+      return await this.open(dialling.signal);
+    } finally {
+      signal.removeEventListener('abort', abort);
+    }
+  }
 }
 
 /** The receiver ended the connection. */

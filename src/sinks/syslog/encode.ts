@@ -2,7 +2,7 @@ import os from 'node:os';
 import type { RecordBatch } from '../../core/sink.ts';
 import { objectName } from '../../record/mappings/facts.ts';
 import { mapperFor } from '../../record/mappings/index.ts';
-import { parseRecord } from '../../record/parse.ts';
+import { parseFront, parseRecord, type RecordFront } from '../../record/parse.ts';
 import type { AuditRecord } from '../../record/schema.ts';
 import { FACILITIES, type SyslogOptions } from './options.ts';
 
@@ -21,10 +21,10 @@ export function syslogEncoder(options: SyslogOptions): (batch: RecordBatch) => B
     let start = 0;
     for (const end of batch.ends) {
       const line = batch.bytes.subarray(start, end - 1);
-      const record = parseRecord(line);
+      const record = mapper === null ? parseFront(line) : parseRecord(line);
       const head = `<${facility + severity(record)}>1 ${record.time} ${from} ${record.kind} `;
       const data = structuredData(record, options.enterprise_id);
-      const text = mapper === null ? line : Buffer.from(JSON.stringify(mapper(record)));
+      const text = mapper === null ? line : Buffer.from(JSON.stringify(mapper(record as AuditRecord)));
       messages.push(Buffer.concat([Buffer.from(`${head}${data} `), text]));
       start = end;
     }
@@ -32,13 +32,13 @@ export function syslogEncoder(options: SyslogOptions): (batch: RecordBatch) => B
   };
 }
 
-function severity({ kind, outcome }: AuditRecord): number {
+function severity({ kind, outcome }: RecordFront): number {
   if (kind === 'gap') return ERROR;
   return kind === 'alert' || outcome === 'denied' || outcome === 'failure' ? WARNING : INFORMATIONAL;
 }
 
 /** What one searches and deduplicates by, where a receiver does not look into the message. */
-function structuredData(record: AuditRecord, enterprise: string): string {
+function structuredData(record: RecordFront, enterprise: string): string {
   const { actor } = record;
   const parameters = {
     id: record.id,

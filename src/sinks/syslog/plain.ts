@@ -38,7 +38,7 @@ export class PlainChannel {
   async #socket(signal: AbortSignal): Promise<net.Socket> {
     if (this.#confirm) return this.#dialer.open(signal);
     if (this.#kept === null || this.#kept.destroyed || !this.#kept.writable) {
-      this.#kept = await this.#dialer.open(new AbortController().signal);
+      this.#kept = await this.#dialer.dial(signal);
       this.#kept.on('error', () => undefined).on('end', () => this.close());
       this.#kept.resume();
     }

@@ -73,18 +73,11 @@ class RelpSession {
   }
 
   static async open(dialer: Dialer, signal: AbortSignal): Promise<RelpSession> {
-    // The session outlives the batch that opens it: its signal ends the dialling only.
-    const lifetime = new AbortController();
-    const abort = () => lifetime.abort(signal.reason);
-    signal.addEventListener('abort', abort, { once: true });
-    try {
-      const session = new RelpSession(await dialer.open(lifetime.signal));
-      const [answer] = await session.#exchange([Buffer.from(OFFER)], 'open', signal);
-      if (answer?.code !== 200) throw new RelpError(`the receiver refused the session with ${answer?.code}`);
-      return session;
-    } finally {
-      signal.removeEventListener('abort', abort);
-    }
+    const session = new RelpSession(await dialer.dial(signal));
+    const [answer] = await session.#exchange([Buffer.from(OFFER)], 'open', signal);
+    if (answer?.code === 200) return session;
+    session.close();
+    throw new RelpError(`the receiver refused the session with ${answer?.code}`);
   }
 
   send(messages: readonly Buffer[], signal: AbortSignal): Promise<RelpAnswer[]> {

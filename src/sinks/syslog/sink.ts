@@ -1,4 +1,4 @@
-import type { CheckReport } from '../../core/connector.ts';
+import type { CheckItem, CheckReport } from '../../core/connector.ts';
 import type { Delivery, FailedRecord, RecordBatch, Sink, SinkLimits } from '../../core/sink.ts';
 import { messageOf, systemCode } from '../../errors/audit-error.ts';
 import { checkItem, testBatch } from '../shared/check.ts';
@@ -30,6 +30,7 @@ class SyslogSink implements Sink {
   readonly #dialer: Dialer;
   readonly #channel: Channel;
   readonly #encode: (batch: RecordBatch) => Buffer[];
+  #warned = false;
 
   constructor(options: SyslogOptions, host: SinkHost) {
     this.#options = options;
@@ -47,11 +48,31 @@ class SyslogSink implements Sink {
   }
 
   async check(signal: AbortSignal): Promise<CheckReport> {
-    const answer = await this.deliver(testBatch(this.#host), signal);
-    return { items: [checkItem(this.#dialer.origin, answer)] };
+    const answer = await this.#send(testBatch(this.#host), signal);
+    const items = [checkItem(this.#dialer.origin, answer)];
+    const doubt = doubtOf(this.#options);
+    if (doubt !== null) items.push(doubt);
+    return { items };
   }
 
   async deliver(batch: RecordBatch, signal: AbortSignal): Promise<Delivery> {
+    this.#warnOnce();
+    return this.#send(batch, signal);
+  }
+
+  async close(): Promise<void> {
+    this.#channel.close();
+  }
+
+  #warnOnce(): void {
+    if (this.#warned) return;
+    this.#warned = true;
+    const doubt = doubtOf(this.#options);
+    if (doubt === null) return;
+    this.#host.log.warn({ event: 'sink_without_acknowledgement', action: doubt.fix }, doubt.detail);
+  }
+
+  async #send(batch: RecordBatch, signal: AbortSignal): Promise<Delivery> {
     const messages = this.#encode(batch);
     if (messages.some(({ length }) => length > this.#options.max_message_bytes)) return { outcome: 'too_large' };
     const timeout = AbortSignal.timeout(this.#options.timeout_ms);
@@ -62,10 +83,21 @@ class SyslogSink implements Sink {
       return { outcome: 'unavailable', reason: timeout.aborted ? 'no answer in time' : trouble(error) };
     }
   }
+}
 
-  async close(): Promise<void> {
-    this.#channel.close();
-  }
+/** What a transport without acknowledgements can lose, as `doctor` and the log say it; null for RELP, which has them. */
+function doubtOf({ transport, confirm }: SyslogOptions): CheckItem | null {
+  if (transport === 'relp' || transport === 'relp_tls') return null;
+  const detail =
+    confirm === 'close'
+      ? 'Syslog has no acknowledgement: that the receiver read a batch to its end is known, not that it kept it. What it had in memory when it died is lost.'
+      : 'Syslog has no acknowledgement, and `confirm: none` asks for no other sign: what is on the way when a connection breaks is lost.';
+  return {
+    name: 'acknowledgement',
+    level: 'warning',
+    detail,
+    fix: 'Use transport relp_tls where the receiver has RELP.',
+  };
 }
 
 function openChannel(options: SyslogOptions, dialer: Dialer): Channel {

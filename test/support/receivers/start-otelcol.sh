@@ -16,7 +16,7 @@ C
   go list -mod=mod -deps . >/dev/null
   low go build -mod=mod -trimpath -ldflags='-s -w' -o "$CACHE/bin/otelcol-audit" .
 }
-once "otelcol-$V" build
+program bin/otelcol-audit "otelcol-$V" build
 mkdir -p "$H"
 cat > "$H/config.yaml" <<C
 receivers: { otlp: { protocols: { http: { endpoint: "127.0.0.1:$P" } } } }
@@ -25,4 +25,4 @@ service:
   telemetry: { metrics: { level: none } }
   pipelines: { logs: { receivers: [otlp], exporters: [file] } }
 C
-launch otelcol "$P" 30 "$CACHE/bin/otelcol-audit" --config "$H/config.yaml"
+launch otelcol "$P" 30 "$PROGRAM" --config "$H/config.yaml"

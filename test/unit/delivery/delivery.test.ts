@@ -115,6 +115,43 @@ describe('answers', () => {
     expect(trial.metrics.deadLetters).toBe(0);
   });
 
+  test.each([
+    ['throttles', () => ({ outcome: 'throttled', afterMs: null }) as const],
+    ['gives no answer', () => ({ outcome: 'unavailable', reason: 'no answer within 30000 ms' }) as const],
+    [
+      'refuses each record for load',
+      (ids: readonly string[]) => ({
+        outcome: 'partial' as const,
+        failed: ids.map((_, at) => ({ at, retry: true, reason: '429 rejected' })),
+      }),
+    ],
+  ])('a receiver that %s for as long as a request is large is sent smaller ones', async (_what, answer) => {
+    await using trial = await runTrial();
+    await trial.fill(300);
+    let room = 7;
+    const sink = new ScriptedSink((ids) => (ids.length > room ? answer(ids) : ACCEPTED));
+    const delivery = trial.deliver(sink, { retry_max_ms: 1 });
+    await trial.until(() => delivery.status().cursor === 300, 'all to be taken');
+    // With room again, requests grow back to what the options say.
+    room = 1000;
+    await trial.fill(3000);
+    await delivery.drain();
+    expect(sink.taken).toEqual(trial.ids);
+    expect(Math.max(...sink.calls.slice(-20).map((ids) => ids.length))).toBe(100);
+    expect(trial.metrics.deadLetters).toBe(0);
+  });
+
+  test('a single record that nobody answers for is tried as it is', async () => {
+    await using trial = await runTrial();
+    await trial.fill(1);
+    const sink = new ScriptedSink((_ids, call) =>
+      call < 12 ? { outcome: 'unavailable', reason: 'ECONNREFUSED' } : ACCEPTED,
+    );
+    await trial.deliver(sink, { retry_max_ms: 1 }).drain();
+    expect(sink.taken).toEqual(trial.ids);
+    expect(trial.metrics).toMatchObject({ reduced: 0, retries: 12 });
+  });
+
   test('a receiver that is gone for good ends the delivery, its cursor stays', async () => {
     await using trial = await runTrial();
     await trial.fill(150);

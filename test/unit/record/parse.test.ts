@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { readHead } from '../../../src/record/head.ts';
-import { isRawNumber, parseRecord } from '../../../src/record/parse.ts';
+import { isRawNumber, parseFront, parseRecord } from '../../../src/record/parse.ts';
 import { recordSchema } from '../../../src/record/schema.ts';
 import { sampleLines, sampleRecords } from '../../support/sample-records.ts';
 
@@ -46,6 +46,27 @@ describe('parseRecord', () => {
   test('keeps a key named __proto__ as data', () => {
     const line = '{"after":{"__proto__":{"n":12345678901234567890}}}';
     expect(JSON.stringify(parseRecord(line))).toBe(line);
+  });
+});
+
+describe('parseFront', () => {
+  test('is the record without its values', () => {
+    for (const [at, line] of sampleLines().entries()) {
+      const { changed, before, after, missing, redacted, details, ...front } = sampleRecords()[at]!;
+      expect(parseFront(Buffer.from(line))).toEqual(front);
+    }
+  });
+
+  test('is not led astray by what an application sent, and keeps numbers of keys exact', () => {
+    const context = '{"outcome":"denied","a":"\\",\\"outcome\\":\\"x\\"}"}';
+    const line = `{"v":1,"object":{"key":{"id":12345678901234567890}},"context":${context},"outcome":"success","after":{"outcome":1}}`;
+    const front = parseFront(Buffer.from(line));
+    expect(JSON.stringify(front)).toBe(line.replace(/,"after".*/, '}'));
+  });
+
+  test('of a line without an outcome is the whole', () => {
+    expect(parseFront(Buffer.from('{"a":1,"after":{"outcome":2}}'))).toEqual({ a: 1, after: { outcome: 2 } });
+    expect(() => parseFront(Buffer.from('{"a":1'))).toThrow(SyntaxError);
   });
 });
 

@@ -1,11 +1,11 @@
 import { afterEach, expect, test, vi } from 'vitest';
 import {
-  DatabaseUnavailableError,
   firstThatWorks,
   maySkip,
   NotHere,
   noteSkipped,
   skippedProviders,
+  UnavailableError,
 } from '../../support/chain.ts';
 import { postgresMajors } from '../../support/provide.ts';
 
@@ -27,7 +27,7 @@ test('the first way that works is taken and the later ones are not tried', async
 test('when none works every way is listed with its reason, and what to do', async () => {
   const ways = [fails('PATH', new NotHere('there is none')), fails('npm', new Error('no network'))];
   const error = await firstThatWorks('PostgreSQL 18', ways, 'Install one.').catch((thrown) => thrown);
-  expect(error).toBeInstanceOf(DatabaseUnavailableError);
+  expect(error).toBeInstanceOf(UnavailableError);
   expect(error.message).toBe('no PostgreSQL 18. Tried:\n  - PATH: there is none\n  - npm: no network\nInstall one.');
   expect(error.tried).toEqual([
     { way: 'PATH', why: 'there is none' },
