@@ -83,9 +83,11 @@ function long(value: bigint): Buffer {
 const oldBinary = fc
   .uint8Array({ maxLength: 20 })
   .map((bytes) => Buffer.concat([int32(bytes.length + 4), Buffer.from([2]), int32(bytes.length), bytes]));
+/** Not 7, a compressed column: the server takes only what it could have made itself. */
+const subType = fc.integer({ min: 0, max: 255 }).filter((type) => type !== 7);
 const binary = fc
-  .tuple(fc.uint8Array({ maxLength: 40 }), fc.integer({ min: 0, max: 255 }))
-  .map(([bytes, subType]) => Buffer.concat([int32(bytes.length), Buffer.from([subType]), bytes]));
+  .tuple(fc.uint8Array({ maxLength: 40 }), subType)
+  .map(([bytes, type]) => Buffer.concat([int32(bytes.length), Buffer.from([type]), bytes]));
 const regex = fc
   .tuple(anyText.map(withoutNul), fc.constantFrom('', 'i', 'imsx'))
   .map(([pattern, options]) => Buffer.from(`${pattern}\0${options}\0`));

@@ -67,11 +67,13 @@ export class MongoLoad {
 }
 
 function isTransient(error: unknown): boolean {
-  const { name = '', codeName = '' } = error as { name?: string; codeName?: string };
+  const { name = '', codeName = '', message = '' } = error as { name?: string; codeName?: string; message?: string };
   const labels = (error as { errorLabels?: string[] }).errorLabels ?? [];
   return (
     /Network|Selection|PoolCleared|NotPrimary|Expired/.test(name) ||
     labels.length > 0 ||
+    // A bulk write gives a lost connection as its own error, without a label.
+    (name === 'MongoBulkWriteError' && /connection .* closed/.test(message)) ||
     /NotWritable|Interrupted|Shutdown|NoSuchTransaction/.test(codeName)
   );
 }
