@@ -55,7 +55,7 @@ async function python(program: string, args: readonly string[]): Promise<string>
   });
   await using dir = await temporaryDirectory();
   writeFileSync(dir.join('main.py'), program);
-  return runCommand(join(folder, 'bin/python'), [dir.join('main.py'), ...args]);
+  return await runCommand(join(folder, 'bin/python'), [dir.join('main.py'), ...args]);
 }
 
 /** One transaction: the message, then the update. */

@@ -67,6 +67,8 @@ async function ledgerOf(size: number): Promise<string> {
   const trail = await openTrail(data, {
     now: () => NOW,
     integrity: { keys: [{ env: 'CHANGETRAIL_TEST_SIGNING_KEY' }] },
+    // One head, at the end: how far the tree had come at any moment before would show in the partial tiles that stay.
+    publishMs: 600_000,
   });
   await trail.append(size, 0);
   await trail.close();
