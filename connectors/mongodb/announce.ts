@@ -26,7 +26,7 @@ const GAP_ACTIONS: Readonly<Record<GapCause, string>> = {
 };
 
 /** History between where the ledger stood and where capture goes on is missing: the record that says so, before any other. */
-export function recordGap({ host, options }: Announced, cause: GapCause, stands: Start, to: ClusterTime): void {
+export function recordGap({ host }: Announced, cause: GapCause, stands: Start, to: ClusterTime): void {
   const lineageReset = cause === 'other_cluster' || cause === 'server_behind' || cause === 'resume_token_not_found';
   const from = stands.time;
   host.output.control({
@@ -45,13 +45,14 @@ export function recordGap({ host, options }: Announced, cause: GapCause, stands:
   host.log.error(
     {
       event: 'gap',
-      source: options.name,
       cause,
       from: timeText(from),
       to: timeText(to),
       action: GAP_ACTIONS[cause],
     },
-    `Changes between ${isoTime(from)} and ${isoTime(to)} may be missing from the trail (${cause}); a gap record says so.`,
+    lineageReset
+      ? `The deployment is another one than before, or an older copy of it (${cause}): what it did after ${isoTime(from)} is not in the trail, capture begins anew at ${isoTime(to)}; a gap record says so.`
+      : `Changes between ${isoTime(from)} and ${isoTime(to)} may be missing from the trail (${cause}); a gap record says so.`,
   );
 }
 
@@ -86,7 +87,6 @@ export function recordStart(
   host.log.info(
     {
       event: 'opened',
-      source: options.name,
       ...describeDeployment(deployment),
       from: timeText(start.time),
       collections,
@@ -116,7 +116,6 @@ export function warnOfPatterns({ host, options }: Announced, collections: readon
     host.log.warn(
       {
         event: 'pattern_unused',
-        source: options.name,
         pattern,
         action: `Collections that are captured: ${known.join(', ') || 'none'}.`,
       },
@@ -126,13 +125,12 @@ export function warnOfPatterns({ host, options }: Announced, collections: readon
 }
 
 /** `bare`: captured collections without images, at least one. */
-export function warnOfImages({ host, options }: Announced, bare: readonly CollectionInfo[]): void {
+export function warnOfImages({ host }: Announced, bare: readonly CollectionInfo[]): void {
   const commands = bare.slice(0, MAX_NAMED).map((c) => imagesText(c.database, c.collection));
   const more = bare.length > MAX_NAMED ? ` (and ${bare.length - MAX_NAMED} more: changetrail setup --print)` : '';
   host.log.warn(
     {
       event: 'images_off',
-      source: options.name,
       collections: bare.length,
       action: `As an administrator: ${commands.join('; ')}${more}`,
     },

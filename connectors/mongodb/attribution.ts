@@ -13,7 +13,6 @@ const SHORTEST_ASK_MS = 5_000;
 
 export interface AttributionOptions {
   readonly client: MongoClient;
-  readonly name: string;
   readonly log: Logger;
   readonly users: UserNames;
   /** Databases whose users may be asked for when those of all databases may not. */
@@ -83,7 +82,7 @@ export class Attribution {
   }
 
   async #ask(): Promise<void> {
-    const { client, databases, users, authentication, log, name, now } = this.#options;
+    const { client, databases, users, authentication, log, now } = this.#options;
     this.#askedMs = now();
     if (!authentication) return;
     const names = await listUsers(client, databases);
@@ -93,7 +92,6 @@ export class Attribution {
     log.warn(
       {
         event: 'users_unreadable',
-        source: name,
         action: 'Grant viewUser on { cluster: true }, as `changetrail setup --print` shows.',
       },
       'The user may not list users: writers are recorded by the hash of their name.',
@@ -101,14 +99,13 @@ export class Attribution {
   }
 
   #say(state: ViewState): void {
-    const { log, name, view } = this.#options;
+    const { log, view } = this.#options;
     if (state === this.#saidView || state === 'ready') return;
     this.#saidView = state;
     const why = state === 'oplog_view_missing' ? 'does not exist' : 'may not be read by the user';
     log.warn(
       {
         event: state,
-        source: name,
         action:
           state === 'oplog_view_missing'
             ? `As an administrator, on each member: ${shellText(oplogView(view!))}`

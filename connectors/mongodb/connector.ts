@@ -120,7 +120,7 @@ class MongodbConnector implements Connector {
       stateOf(deployment, state, users, images),
     );
     if (fresh) recordCollections(this.#announced, collections);
-    const setup = options.setup === 'auto' ? new AutomaticSetup(client, host.log, options.name) : null;
+    const setup = options.setup === 'auto' ? new AutomaticSetup(client, host.log) : null;
     await this.#setUp(setup, collections, deployment);
     if (fresh) host.output.idle(formatPosition({ time: start.time, seq: -1, token: null }));
     return this.#stream({ client, deployment, start, images, users, databases, setup, remember });
@@ -211,7 +211,6 @@ class MongodbConnector implements Connector {
       }),
       attribution: new Attribution({
         client,
-        name: options.name,
         log: host.log,
         users,
         databases,

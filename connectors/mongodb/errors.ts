@@ -151,7 +151,7 @@ const SERVER: Mapping = {
 /** The error for a server that is alone. */
 export function standaloneError(source: string): AuditError {
   return new AuditError('AUD_MONGO_STANDALONE', {
-    message: `${STANDALONE.what} for source ${source}.`,
+    message: `The server of source ${source} is no replica set: it has no change streams.`,
     action: STANDALONE.action,
     retry: STANDALONE.retry,
   });

@@ -150,11 +150,9 @@ export class EventSink {
   #warnOutside(): void {
     if (this.#saidOutside) return;
     this.#saidOutside = true;
-    const { log, name } = this.#options.host;
-    log.warn(
+    this.#options.host.log.warn(
       {
         event: 'context_outside_transaction',
-        source: name,
         action: 'Insert it first in the transaction whose changes it is for.',
       },
       'A context document was inserted outside of a transaction: it names nobody.',

@@ -52,12 +52,10 @@ export function imagesText(database: string, collection: string): string {
 export class AutomaticSetup {
   readonly #client: MongoClient;
   readonly #log: Logger;
-  readonly #name: string;
 
-  constructor(client: MongoClient, log: Logger, name: string) {
+  constructor(client: MongoClient, log: Logger) {
     this.#client = client;
     this.#log = log;
-    this.#name = name;
   }
 
   async images(collections: readonly Pick<CollectionInfo, 'database' | 'collection'>[]): Promise<void> {
@@ -73,7 +71,7 @@ export class AutomaticSetup {
     const text = shellText(setup);
     try {
       await this.#client.db(setup.database).command(setup.command);
-      this.#log.info({ event: 'set_up', source: this.#name, command: text }, 'Ran a command of the setup.');
+      this.#log.info({ event: 'set_up', command: text }, 'Ran a command of the setup.');
       return true;
     } catch (error) {
       const code = serverCode(error);
@@ -82,7 +80,7 @@ export class AutomaticSetup {
       if (code === SERVER_CODE.NAMESPACE_NOT_FOUND) return false;
       if (code === null) throw error;
       this.#log.warn(
-        { event: 'setup_refused', source: this.#name, server_code: code, action: `As an administrator: ${text}` },
+        { event: 'setup_refused', server_code: code, action: `As an administrator: ${text}` },
         'The server refuses a command of the setup.',
       );
       return false;

@@ -118,10 +118,7 @@ export class MongoStream implements SourceStream {
         cause: error,
       });
     }
-    log.warn(
-      { event: 'event_too_large', source: name, detail: less },
-      'An event is larger than 16 MB: it is read with less in it.',
-    );
+    log.warn({ event: 'event_too_large', detail: less }, 'An event is larger than 16 MB: it is read with less in it.');
     this.#detail = less;
   }
 
