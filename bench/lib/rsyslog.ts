@@ -68,6 +68,6 @@ ${module === null ? '' : `module(load="${module}")`}
 template(name="line" type="string" string="%msg%")
 template(name="text" type="string" string="%msg%\\n")
 ruleset(name="out") { ${action} }
-input(type="imfile" file="${segments}/*.ndjson" tag="changetrail" ruleset="out" maxLinesAtOnce="5000" freshStartTail="off")
+input(type="imfile" file="${segments}/*.ndjson" tag="changetrail" ruleset="out" freshStartTail="off")
 `;
 }

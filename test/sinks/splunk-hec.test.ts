@@ -6,6 +6,7 @@ import { type SinkReceiver, sinkConformance } from '../conformance/sink-suite.ts
 import { batchOf } from '../support/batch.ts';
 import { HttpReceiver, type ReceivedRequest, type Reply } from '../support/json-receiver.ts';
 import { memoryLog } from '../support/memory-log.ts';
+import { runTrial } from '../support/sink-trial.ts';
 import { startVictoria } from '../support/victorialogs.ts';
 
 const TOKEN = 'a-hec-token';
@@ -177,6 +178,21 @@ test.each([true, false])('a check with acknowledge %s says how sure a delivery i
   const { items } = await sink.check(AbortSignal.timeout(10_000));
   await sink.close();
   expect(items.map(({ level }) => level)).toEqual(acknowledge ? ['ok'] : ['ok', 'warning']);
+});
+
+test.each(['ecs', 'ocsf', 'debezium'] as const)('a full batch in %s fits into a request', async (format) => {
+  const bodies: number[] = [];
+  await using server = await HttpReceiver.start(({ body }) => {
+    bodies.push(body.length);
+    return said(200, 0);
+  });
+  await using trial = await runTrial();
+  await trial.fill(3000);
+  await trial.deliver(sinkTo(server.port, { format })).drain();
+  expect(bodies.length).toBeGreaterThan(1);
+  expect(Math.max(...bodies)).toBeLessThanOrEqual(1_000_000);
+  // None was encoded in vain and halved.
+  expect(trial.metrics.batches).toBe(bodies.length);
 });
 
 test('events carry the exact time, index, source and sourcetype', async () => {

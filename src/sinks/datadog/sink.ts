@@ -6,7 +6,7 @@ import { epochMillis } from '../../record/mappings/facts.ts';
 import { formatOption } from '../../record/mappings/index.ts';
 import { checkItem, testBatch } from '../shared/check.ts';
 import { classifyHttp } from '../shared/classify.ts';
-import { encodeLines } from '../shared/encode.ts';
+import { encodeLines, recordBytesFor } from '../shared/encode.ts';
 import { rawField, textAt, textField, topLevel } from '../shared/fields.ts';
 import type { SinkHost } from '../shared/host.ts';
 import { HttpClient } from '../shared/http.ts';
@@ -78,15 +78,7 @@ export function createDatadogSink(options: Options, host: SinkHost): Sink {
 }
 
 class DatadogSink implements Sink {
-  readonly limits: SinkLimits = {
-    maxBatchRecords: MAX_ENTRIES,
-    // The record's text stands quoted in its entry, which lengthens it by about a fifth.
-    maxBatchBytes: 3_500_000,
-    maxRecordBytes: 800_000,
-    maxAgeMs: 1_000,
-    maxInFlight: 4,
-    maxRecordAgeMs: OLDEST_MS,
-  };
+  readonly limits: SinkLimits;
   readonly #options: Options;
   readonly #host: SinkHost;
   readonly #client: HttpClient;
@@ -94,6 +86,15 @@ class DatadogSink implements Sink {
   constructor(options: Options, host: SinkHost) {
     this.#options = options;
     this.#host = host;
+    this.limits = {
+      maxBatchRecords: MAX_ENTRIES,
+      // The record's text stands quoted in its entry, which lengthens it by about a fifth.
+      maxBatchBytes: recordBytesFor(3_500_000, options.format),
+      maxRecordBytes: 800_000,
+      maxAgeMs: 1_000,
+      maxInFlight: 4,
+      maxRecordAgeMs: OLDEST_MS,
+    };
     const url = options.url ?? `https://http-intake.logs.${options.site}`;
     this.#client = new HttpClient(url, options, host, {
       'content-type': 'application/json',

@@ -23,6 +23,14 @@ export function encodeLines(
   return { bytes: Buffer.concat(texts, size), ends };
 }
 
+/** How much longer typical records get in each format. */
+const GROWTH: Readonly<Record<Format, number>> = { native: 1, ecs: 1.8, ocsf: 2.5, cloudevents: 1.6, debezium: 1.7 };
+
+/** Bytes of records, as they stand in the ledger, that fit into a request of `body` bytes; a request that is too long all the same is halved. */
+export function recordBytesFor(body: number, format: Format): number {
+  return Math.floor(body / GROWTH[format]);
+}
+
 /** The lines as one JSON array. */
 export function jsonArray({ bytes, ends }: { readonly bytes: Buffer; readonly ends: Uint32Array }): Buffer {
   const array = Buffer.allocUnsafe(bytes.length + 1);

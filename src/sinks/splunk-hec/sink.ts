@@ -5,7 +5,7 @@ import type { Delivery, RecordBatch, Sink, SinkLimits } from '../../core/sink.ts
 import { deliveryShape } from '../../pipeline/delivery/options.ts';
 import { formatOption } from '../../record/mappings/index.ts';
 import { checkItem, testBatch } from '../shared/check.ts';
-import { encodeLines } from '../shared/encode.ts';
+import { encodeLines, recordBytesFor } from '../shared/encode.ts';
 import { epochSeconds, rawField, textAt } from '../shared/fields.ts';
 import type { SinkHost } from '../shared/host.ts';
 import { HttpClient } from '../shared/http.ts';
@@ -78,7 +78,8 @@ class SplunkHecSink implements Sink {
     this.#host = host;
     this.limits = {
       maxBatchRecords: 5_000,
-      maxBatchBytes: MAX_BODY_BYTES * 0.8,
+      // A fifth for what stands around each event.
+      maxBatchBytes: recordBytesFor(MAX_BODY_BYTES * 0.8, options.format),
       maxRecordBytes: MAX_BODY_BYTES - ENVELOPE_BYTES,
       maxAgeMs: 500,
       // An acknowledgement takes seconds: more requests on the way keep the throughput. Splunk orders by time anyway.
