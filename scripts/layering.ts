@@ -15,7 +15,7 @@ interface Rule {
   readonly except?: Readonly<Record<string, string>>;
 }
 
-const CONNECTOR = ['src/core', 'src/record', 'src/errors', 'src/telemetry'];
+const CONNECTOR = ['src/core', 'src/record', 'src/errors', 'src/telemetry', 'src/wait.ts'];
 
 const RULES: readonly Rule[] = [
   { folder: 'connectors/postgres', only: CONNECTOR },

@@ -7,9 +7,10 @@ import { tableMatcher } from './patterns.ts';
 import { readServerFacts, requireCapable, type ServerFacts } from './preflight.ts';
 import { sessionContextItems } from './session-check.ts';
 import { qualified, slotStatement } from './setup.ts';
+import { describeShortfall, shortfallsOf } from './shortfalls.ts';
 import { readSlot, type SlotState } from './slot.ts';
+import { lookAround, type Surroundings } from './surroundings.ts';
 import { describeLimit } from './tables.ts';
-import { lookAround, type Surroundings } from './watch.ts';
 
 /** `settings`: names of session settings that the rules of `actors` ask for. */
 export async function checkPostgres(options: ResolvedPostgres, settings: readonly string[] = []): Promise<CheckReport> {
@@ -44,22 +45,29 @@ function failed(error: unknown): CheckItem {
 }
 
 function publicationItems(options: ResolvedPostgres, around: Surroundings): CheckItem[] {
-  if (around.plan.statements.length === 0) {
-    return [
-      {
-        name: 'publication',
-        level: 'ok',
-        detail: `${options.publication} publishes ${around.selection.wanted.length} tables`,
-      },
-    ];
-  }
+  const { plan, selection } = around;
   const automatic = options.setup === 'auto';
+  const fix = plan.statements.length === 0 ? {} : { fix: `${plan.statements.join('; ')};` };
+  // What is left out now is lost, whoever puts it right later.
+  const leftOut = shortfallsOf(plan, options.publication, () => false).map(
+    (shortfall): CheckItem => ({
+      name: 'publication',
+      level: 'error',
+      detail: `${describeShortfall(shortfall)}${automatic && shortfall.mended ? '; it is put right when capture runs' : ''}`,
+      ...fix,
+    }),
+  );
+  if (leftOut.length > 0) return leftOut;
+  if (plan.statements.length === 0) {
+    const detail = `${options.publication} publishes ${selection.wanted.length} tables`;
+    return [{ name: 'publication', level: 'ok', detail }];
+  }
   return [
     {
       name: 'publication',
       level: automatic ? 'warning' : 'error',
       detail: automatic ? 'will be set up when capture starts' : 'does not fit the configured tables',
-      fix: `${around.plan.statements.join('; ')};`,
+      ...fix,
     },
   ];
 }

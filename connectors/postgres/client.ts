@@ -1,82 +1,12 @@
-import process from 'node:process';
 import pg from 'pg';
-import { AuditError } from '../../src/errors/audit-error.ts';
+import { clientConfig } from './connection-settings.ts';
 import { postgresError } from './errors.ts';
 
-/** A role's own limit must not end what has to wait. */
-const UNLIMITED = '-c statement_timeout=0';
-
-/**
- * Settings that decide how values are written as text; pinned, because a record must not depend on a role's or a database's
- * defaults. `lc_monetary` is for money; the search path and quoting for `regclass` and the names of types.
- */
-const PINNED = [
-  'datestyle=ISO',
-  'intervalstyle=postgres',
-  'extra_float_digits=1',
-  'timezone=UTC',
-  'bytea_output=hex',
-  'lc_monetary=C',
-  'search_path=pg_catalog',
-  'quote_all_identifiers=off',
-]
-  .map((setting) => `-c ${setting}`)
-  .join(' ');
-
-const CONNECT_TIMEOUT_MS = 10_000;
 /** A control query is small; a network that swallows its answer must not be waited for. */
 const QUERY_TIMEOUT_MS = 60_000;
 /** As long as timers go (24 days): for what waits for other transactions by its nature. */
 const NO_TIMEOUT_MS = 0x7fff_ffff;
 const END_MS = 2_000;
-
-/** The settings of a connection as `pg` takes them. @throws AUD_PG_URL when no database is named. */
-export function clientConfig(url: string, name: string): pg.ClientConfig {
-  let database: string | null | undefined;
-  let options: string | undefined;
-  try {
-    const client = new pg.Client({ connectionString: url });
-    database = /^[a-z]+:/.test(url) && !hasDatabase(url) ? undefined : client.database;
-    options = (client as unknown as { connectionParameters: { options?: string } }).connectionParameters.options;
-  } catch (cause) {
-    throw new AuditError('AUD_PG_URL', {
-      message: `The url of source ${name} is not a connection URL.`,
-      action: URL_FORM,
-      cause,
-    });
-  }
-  if (!database) {
-    throw new AuditError('AUD_PG_URL', { message: `The url of source ${name} names no database.`, action: URL_FORM });
-  }
-  return {
-    connectionString: withoutOptions(url),
-    application_name: `changetrail ${name}`,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    keepAlive: true,
-    options: [options ?? '', PINNED, UNLIMITED].join(' ').trim(),
-  };
-}
-
-const URL_FORM = 'Give a URL of the form postgres://user:password@host:5432/database.';
-
-/** What a URL says goes over the other settings, so its `options` are taken out here and put before the pinned ones. */
-function withoutOptions(url: string): string {
-  if (!/[?&]options=/.test(url)) return url;
-  const [base, query = ''] = url.split(/\?(.*)/s);
-  const rest = query.split('&').filter((parameter) => !parameter.startsWith('options='));
-  return rest.length === 0 ? base! : `${base}?${rest.join('&')}`;
-}
-
-/** `pg` falls back to the user's name as database; for an audit trail that guess is refused. */
-function hasDatabase(url: string): boolean {
-  if (process.env['PGDATABASE']) return true;
-  try {
-    const parsed = new URL(url);
-    return parsed.pathname.length > 1 || parsed.searchParams.has('dbname') || parsed.searchParams.has('host');
-  } catch {
-    return true;
-  }
-}
 
 /** One ordinary connection for control queries, with errors of the project. */
 export class ControlClient {

@@ -27,9 +27,9 @@ export interface ContinuityInput {
   readonly slot: SlotState | null;
   /**
    * What became of the publication: `missing` (or missing in the log that is still to be read, which the server then refuses
-   * to decode), `replaced` by another of the same name.
+   * to decode), `unusable` there (its column lists contradict each other), `replaced` by another of the same name.
    */
-  readonly publication: 'kept' | 'missing' | 'replaced';
+  readonly publication: 'kept' | 'missing' | 'unusable' | 'replaced';
   /** An old copy of the ledger was put back: what the slot is ahead by was captured once, and is gone. */
   readonly ledgerBehind: boolean;
 }
@@ -44,6 +44,7 @@ export type GapCause =
   | 'slot_advanced'
   | 'ledger_restored'
   | 'publication_missing'
+  | 'publication_unusable'
   | 'publication_replaced';
 
 export interface Continuity {
@@ -57,7 +58,8 @@ export interface Continuity {
 
 export function decideContinuity(input: ContinuityInput): Continuity {
   const { stands, slot } = input;
-  const unusable = slot === null || slot.lost !== null || input.publication === 'missing';
+  const undecodable = input.publication === 'missing' || input.publication === 'unusable';
+  const unusable = slot === null || slot.lost !== null || undecodable;
   const other = otherLog(input, stands ?? 0n);
   if (other !== null) return { gap: other, newLineage: true, newSlot: unusable };
   if (stands === null) {
@@ -69,6 +71,7 @@ export function decideContinuity(input: ContinuityInput): Continuity {
   if (slot === null) return gap('slot_missing', from);
   if (slot.lost !== null) return gap('slot_invalidated', from, slot.lost);
   if (input.publication === 'missing') return gap('publication_missing', from);
+  if (input.publication === 'unusable') return gap('publication_unusable', from);
   if (slot.confirmed !== null && slot.confirmed > stands) {
     const cause = input.ledgerBehind ? 'ledger_restored' : 'slot_advanced';
     return { gap: { cause, from }, newLineage: false, newSlot: false };

@@ -12,6 +12,29 @@ const AUTH: Mapping = {
   retry: 'after_operator',
   action: 'Correct the user or password of this source.',
 };
+const NO_PASSWORD: Mapping = {
+  code: 'AUD_PG_AUTH',
+  retry: 'after_operator',
+  action:
+    'The server asks for a password: give it in the url, as PGPASSWORD, or in ~/.pgpass (or PGPASSFILE; mode 600).',
+};
+const HBA: Mapping = {
+  code: 'AUD_PG_AUTH',
+  retry: 'after_operator',
+  action:
+    'Allow this user, database and host in the server’s pg_hba.conf; where it says "no encryption", set sslmode in the url.',
+};
+const CERTIFICATE: Mapping = {
+  code: 'AUD_PG_CONNECT',
+  retry: 'after_operator',
+  action:
+    'The certificate is checked: name its authority in the url (sslrootcert=FILE), or set sslmode=no-verify to do without the check.',
+};
+const NO_TLS: Mapping = {
+  code: 'AUD_PG_CONNECT',
+  retry: 'after_operator',
+  action: 'Set ssl = on at the server, or sslmode=disable in the url (or PGSSLMODE).',
+};
 const CONNECT: Mapping = {
   code: 'AUD_PG_CONNECT',
   retry: 'soon',
@@ -39,14 +62,31 @@ const STATES: Readonly<Record<string, Mapping>> = {
   '53300': { code: 'AUD_PG_CONNECT', retry: 'soon', action: 'Raise max_connections or max_wal_senders.' },
 };
 
+/** SQLSTATE of a publication that is there and that the server cannot decode by. */
+const UNUSABLE_PUBLICATION = '0A000';
+
+/** Why the server cannot decode the log from where the slot stands: asking again gives the same answer. */
+export type Undecodable = 'publication_missing' | 'publication_unusable' | 'log_removed';
+
+export function undecodable({ code, data }: AuditError): Undecodable | null {
+  if (code === 'AUD_PG_SLOT_LOST') return data['sqlstate'] === undefined ? null : 'log_removed';
+  if (code !== 'AUD_PG_PUBLICATION_LOST') return null;
+  return data['sqlstate'] === UNUSABLE_PUBLICATION ? 'publication_unusable' : 'publication_missing';
+}
+
+/** With a digit, unlike EPIPE. */
+const SQLSTATE = /^(?=.*\d)[0-9A-Z]{5}$/;
+
 /** What `pg` and Node say when there is no connection (any more). */
-const NETWORK = /^(E[A-Z]+|ERR_SSL.*|CERT_.*|DEPTH_ZERO.*|UNABLE_.*|SELF_SIGNED.*)$/;
+const NETWORK = /^(E[A-Z]+|ERR_SSL.*)$/;
+const CERTIFICATES = /^(CERT_|DEPTH_ZERO|UNABLE_|SELF_SIGNED|ERR_TLS_CERT)/;
 
 /** Whatever `pg` throws as an error of the project: the server's words, no statement and no value. */
 export function postgresError(cause: unknown, source: string): AuditError {
   if (cause instanceof AuditError) return cause;
   const state = systemCode(cause);
-  const mapping = (state === undefined ? undefined : STATES[state]) ?? byText(cause, state);
+  const known = state === '28000' && /pg_hba/.test(messageOf(cause)) ? HBA : STATES[state ?? ''];
+  const mapping = known ?? byText(cause, state);
   return new AuditError(mapping.code, {
     message: `${describe(mapping.code, source)}: ${messageOf(cause)}${/[.!?]$/.test(messageOf(cause)) ? '' : '.'}`,
     action: mapping.action,
@@ -58,21 +98,25 @@ export function postgresError(cause: unknown, source: string): AuditError {
 
 function byText(cause: unknown, state: string | undefined): Mapping {
   const text = messageOf(cause);
+  // The name of a file of the log, whatever the language of the message.
+  if (state === '58P01' && /\b[0-9A-F]{24}\b/.test(text)) {
+    return { code: 'AUD_PG_SLOT_LOST', retry: 'soon', action: 'The slot is made anew where that is allowed.' };
+  }
   // Before 18 the server cannot decode a change while the publication is missing in its history.
   if (state === '42704' && /publication/.test(text)) {
     return { code: 'AUD_PG_PUBLICATION_LOST', retry: 'soon', action: 'It is set up again where that is allowed.' };
   }
-  if (state !== undefined && /^[0-9A-Z]{5}$/.test(state) && !state.startsWith('08')) {
+  // Nor a table with one column list in this publication of ours and another in that.
+  if (state === UNUSABLE_PUBLICATION && /column lists/.test(text)) {
+    return { code: 'AUD_PG_PUBLICATION_LOST', retry: 'soon', action: 'It is set right where that is allowed.' };
+  }
+  if (state !== undefined && SQLSTATE.test(state) && !state.startsWith('08')) {
     return { code: 'AUD_PG_SERVER', retry: 'soon', action: 'It is tried again; see the server’s message if it lasts.' };
   }
+  if (/client password must be/.test(text)) return NO_PASSWORD;
   if (/SASL|password/i.test(text) && !/terminated/i.test(text)) return AUTH;
-  if (/does not support SSL|certificate/i.test(text)) {
-    return {
-      code: 'AUD_PG_CONNECT',
-      retry: 'after_operator',
-      action: 'Set sslmode in the url to what the server offers.',
-    };
-  }
+  if (/does not support SSL/i.test(text)) return NO_TLS;
+  if (/certificate/i.test(text) || (state !== undefined && CERTIFICATES.test(state))) return CERTIFICATE;
   if (state === undefined || NETWORK.test(state) || state.startsWith('08')) return CONNECT;
   return { code: 'AUD_PG_SERVER', retry: 'soon', action: 'It is tried again.' };
 }

@@ -1,57 +1,8 @@
 // What would have to be done to the source, as exact SQL, and the doing of it.
 import { type ControlClient, quoteIdent, quoteLiteral } from './client.ts';
 import type { ResolvedPostgres } from './options.ts';
+import type { PublicationState, Restriction } from './publications.ts';
 import type { CatalogTable, TableName, WantedTable } from './tables.ts';
-
-export interface PublicationState {
-  readonly oid: number;
-  readonly name: string;
-  readonly allTables: boolean;
-  readonly viaRoot: boolean;
-  /** What it publishes, as its `publish` option says it: `insert, update, delete, truncate`. */
-  readonly publish: string;
-  /** Whether stored generated columns are published; null before version 18, which cannot. */
-  readonly generated: boolean | null;
-  /** OIDs of the tables named in it. */
-  readonly tables: ReadonlySet<number>;
-}
-
-const PUBLICATION_SQL = `
-select p.oid::int8::text as oid, p.pubname as name, p.puballtables as all_tables, p.pubviaroot as via_root,
-  concat_ws(', ', case when p.pubinsert then 'insert' end, case when p.pubupdate then 'update' end,
-    case when p.pubdelete then 'delete' end, case when p.pubtruncate then 'truncate' end) as publish,
-  to_jsonb(p) ->> 'pubgencols' as generated,
-  coalesce((select array_agg(r.prrelid::int8::text) from pg_catalog.pg_publication_rel r where r.prpubid = p.oid), '{}') as tables
-from pg_catalog.pg_publication p where p.pubname = any($1::name[])`;
-
-export async function readPublications(
-  client: ControlClient,
-  names: readonly string[],
-): Promise<Map<string, PublicationState>> {
-  const rows = await client.query<{
-    oid: string;
-    name: string;
-    all_tables: boolean;
-    via_root: boolean;
-    publish: string;
-    generated: string | null;
-    tables: string[];
-  }>(PUBLICATION_SQL, [names]);
-  return new Map(
-    rows.map((row) => [
-      row.name,
-      {
-        oid: Number(row.oid),
-        name: row.name,
-        allTables: row.all_tables,
-        viaRoot: row.via_root,
-        publish: row.publish,
-        generated: row.generated === null ? null : row.generated === 's',
-        tables: new Set(row.tables.map(Number)),
-      },
-    ]),
-  );
-}
 
 /** What is to be done, in order, and what it means for the tables. */
 export interface SetupPlan {
@@ -61,10 +12,25 @@ export interface SetupPlan {
   readonly covered: ReadonlyMap<number, 'all' | 'insert'>;
   /** OIDs that leave the publications. */
   readonly removed: readonly number[];
-  /** True when the main publication is there but does not publish every kind of change: somebody altered it. */
-  readonly narrowed: boolean;
+  /** Publications that are there but do not publish every kind of change they should: somebody altered them. */
+  readonly narrowed: readonly NarrowedPublication[];
+  /** Wanted tables of which a publication leaves rows or columns out. */
+  readonly restricted: readonly RestrictedTable[];
   /** True when a publication does not exist at all. */
   readonly creates: boolean;
+}
+
+export interface NarrowedPublication {
+  readonly publication: string;
+  /** Kinds of changes that are not sent: `update`, `truncate` … */
+  readonly notSeen: readonly string[];
+  /** Whether the plan's statements put it right; a publication FOR ALL TABLES is its owner's, and stays as it is. */
+  readonly mended: boolean;
+}
+
+export interface RestrictedTable extends Restriction {
+  readonly table: WantedTable;
+  readonly publication: string;
 }
 
 export interface PlanInput {
@@ -99,9 +65,11 @@ export function planPublications(input: PlanInput): SetupPlan {
       : NOTHING;
   // A table that moves is taken out of the one that makes its writes fail before anything else.
   statements.push(...one.drops, ...two.drops, ...one.adds, ...two.adds);
-  const published = new Set([...(main?.tables ?? []), ...(second?.tables ?? [])]);
+  const published = new Set([...(main?.tables.keys() ?? []), ...(second?.tables.keys() ?? [])]);
+  const schemas = new Set([...(main?.schemas ?? []), ...(second?.schemas ?? [])]);
   const wantedOids = new Set(wanted.map((table) => table.oid));
-  const added = main?.allTables === true ? [] : wanted.filter((table) => !published.has(table.oid));
+  const added =
+    main?.allTables === true ? [] : wanted.filter(({ oid, schema }) => !published.has(oid) && !schemas.has(schema));
   const covered = new Map<number, 'all' | 'insert'>();
   for (const { oid } of added) {
     const ancestors = input.tableOf(oid)?.ancestors ?? [];
@@ -113,9 +81,24 @@ export function planPublications(input: PlanInput): SetupPlan {
     added,
     covered,
     removed: main?.allTables === true ? [] : [...published].filter((oid) => !wantedOids.has(oid)),
-    narrowed: main !== undefined && main.publish !== ALL_CHANGES,
+    narrowed: [...narrowed(main, ALL_CHANGES), ...(limited.length > 0 ? narrowed(second, INSERT_ONLY) : [])],
+    restricted: [...restricted(main, safe), ...restricted(second, limited)],
     creates: main === undefined,
   };
+}
+
+function narrowed(state: PublicationState | undefined, publish: string): NarrowedPublication[] {
+  if (state === undefined) return [];
+  const has = new Set(state.publish.split(', '));
+  const notSeen = publish.split(', ').filter((kind) => !has.has(kind));
+  return notSeen.length === 0 ? [] : [{ publication: state.name, notSeen, mended: !state.allTables }];
+}
+
+function restricted(state: PublicationState | undefined, tables: readonly WantedTable[]): RestrictedTable[] {
+  return tables.flatMap((table) => {
+    const restriction = state?.tables.get(table.oid) ?? null;
+    return restriction === null ? [] : [{ table, publication: state!.name, ...restriction }];
+  });
 }
 
 const ALL_CHANGES = 'insert, update, delete, truncate';
@@ -141,19 +124,26 @@ function publication(
     return { adds: [`create publication ${quoteIdent(name)}${list} with (${settings})`], drops: [] };
   }
   if (state.allTables) return NOTHING;
-  const adds = tables.filter((table) => !state.tables.has(table.oid));
-  const keep = new Set(tables.map((table) => table.oid));
-  const drops = [...state.tables].filter((oid) => !keep.has(oid) && input.existing.has(oid));
+  // A table that is published with a filter or a column list is taken out and put back: there is no other way to lift them.
+  const adds = tables.filter((table) => state.tables.get(table.oid) !== null);
+  const keep = new Set(tables.flatMap(({ oid }) => (state.tables.get(oid) === null ? [oid] : [])));
+  const drops = [...state.tables.keys()].filter((oid) => !keep.has(oid) && input.existing.has(oid));
   const statements: string[] = [];
   const settings = publicationOptions(input, publish, state);
   if (settings !== '') statements.push(`alter publication ${quoteIdent(name)} set (${settings})`);
   if (adds.length > 0) statements.push(`alter publication ${quoteIdent(name)} add table ${adds.map(only).join(', ')}`);
   return {
     adds: statements,
-    drops: drops.flatMap((oid) => {
-      const table = input.tableOf(oid);
-      return table === undefined ? [] : [`alter publication ${quoteIdent(name)} drop table ${only(table)}`];
-    }),
+    drops: [
+      // Every later table of the schema would come with it, and one without a key would fail its writers.
+      ...state.schemas.map(
+        (schema) => `alter publication ${quoteIdent(name)} drop tables in schema ${quoteIdent(schema)}`,
+      ),
+      ...drops.flatMap((oid) => {
+        const table = input.tableOf(oid);
+        return table === undefined ? [] : [`alter publication ${quoteIdent(name)} drop table ${only(table)}`];
+      }),
+    ],
   };
 }
 

@@ -3,7 +3,6 @@ import type { ResumePoint } from '../../src/core/connector.ts';
 import type { SourceState } from './continuity.ts';
 import type { Held } from './decode/pgoutput.ts';
 import { maxLsn, parseLsn } from './lsn.ts';
-import type { Published } from './watch.ts';
 
 /** Up to where the ledger is complete, and what to drop when the server sends it again. */
 export function standsAt(resume: ResumePoint): { stands: bigint | null; held: Held } {
@@ -20,8 +19,8 @@ export function standsAt(resume: ResumePoint): { stands: bigint | null; held: He
 }
 
 /** What was kept; of the log itself the ledger's start record is newer, or all there is where the file is lost. */
-export function sourceState({ state, started }: ResumePoint, published: Published | null): SourceState | null {
-  const seen = published?.seen ?? state?.['seen'];
+export function sourceState({ state, started }: ResumePoint, seenNow: string | null): SourceState | null {
+  const seen = seenNow ?? state?.['seen'];
   const saved =
     typeof state?.['systemId'] !== 'string'
       ? null

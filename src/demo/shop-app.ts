@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { type Actor, withActor } from '../context/index.ts';
 import { attachActor } from '../context/pg.ts';
-import { wait } from '../pipeline/backoff.ts';
+import { wait } from '../wait.ts';
 
 const CUSTOMERS: readonly { readonly id: number; readonly actor: Actor }[] = [
   { id: 1, actor: { id: 'zoe@example.com', type: 'user', name: 'Zoë Martin', client: '203.0.113.7' } },

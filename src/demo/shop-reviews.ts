@@ -2,7 +2,7 @@
 import { MongoClient } from 'mongodb';
 import { type Actor, withActor } from '../context/index.ts';
 import { transaction } from '../context/mongodb.ts';
-import { wait } from '../pipeline/backoff.ts';
+import { wait } from '../wait.ts';
 
 export const REVIEWS_DATABASE = 'shop';
 /** The account that the reviews service logs in with; the server's own word on who wrote. */

@@ -5,17 +5,3 @@ export function backoffMs(attempt: number, maxMs: number, random: () => number =
   const bound = Math.min(maxMs, FIRST_MS * 2 ** Math.min(attempt - 1, 30));
   return Math.ceil(random() * bound);
 }
-
-/** Resolves after `ms`, or at once when the signal aborts. */
-export function wait(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener('abort', done, { once: true });
-  });
-}

@@ -1,6 +1,7 @@
 // Setting a source up, and what happens to its tables while it is captured.
 import { describe, expect, test } from 'vitest';
-import { clientConfig } from '../../connectors/postgres/client.ts';
+import { clientConfig } from '../../connectors/postgres/connection-settings.ts';
+import { findPassword } from '../../connectors/postgres/password-file.ts';
 import type { AuditError } from '../../src/errors/audit-error.ts';
 import { CODES } from '../../src/errors/codes.ts';
 import { type CaptureOptions, startCapture } from '../support/capture.ts';
@@ -365,12 +366,62 @@ describe('the url of a source', () => {
     return environment({ PGDATABASE: 'db' }, () => void clientConfig('postgres://user@host', 'shop'));
   });
 
-  test('keeps its own options before the pinned ones', () => {
-    const { options, connectionString } = clientConfig(
-      'postgres://h/d?sslmode=require&options=-c%20work_mem%3D1MB&a=b',
-      'shop',
-    );
+  test('keeps its own options, or those of the environment, before the pinned ones', async () => {
+    const { options } = clientConfig('postgres://h/d?sslmode=disable&options=-c%20work_mem%3D1MB', 'shop');
     expect(options).toMatch(/^-c work_mem=1MB -c datestyle=ISO /);
-    expect(connectionString).toBe('postgres://h/d?sslmode=require&a=b');
+    await environment({ PGOPTIONS: '-c work_mem=2MB' }, () => {
+      expect(clientConfig('postgres://h/d', 'shop').options).toMatch(/^-c work_mem=2MB -c datestyle=ISO /);
+    });
+  });
+
+  test('cannot set what would change values or end what has to wait', () => {
+    const url =
+      'postgres://h/d?statement_timeout=1&query_timeout=1&replication=true&client_encoding=latin1&datestyle=SQL';
+    expect(Object.keys(clientConfig(url, 'shop'))).toEqual(Object.keys(clientConfig('postgres://h/d', 'shop')));
+  });
+
+  test.each([
+    'host=h dbname=d',
+    'localhost/d',
+    'mysql://h/d',
+    'postgres://u@h/?dbname=d',
+    'postgres://u@/?host=/run/postgresql',
+    'socket:/run/postgresql',
+    '/run/postgresql',
+  ])('%s is refused: pg would guess', (url) => {
+    expect(() => clientConfig(url, 'shop')).toThrow(expect.objectContaining({ code: 'AUD_PG_URL' }));
+  });
+
+  test.each([
+    ['postgres:///d?host=/run/postgresql', '/run/postgresql'],
+    ['postgres://u@/d?host=/run/postgresql', '/run/postgresql'],
+    ['postgres://u:p@%2Frun%2Fpostgresql/d', '/run/postgresql'],
+    ['socket://u:p@/run/postgresql?db=d', '/run/postgresql'],
+    ['/run/postgresql d', '/run/postgresql'],
+    ['postgresql://u@[::1]:5433/d', '::1'],
+  ])('%s is taken', (url, host) => {
+    expect(clientConfig(url, 'shop')).toMatchObject({ host, database: 'd' });
+  });
+});
+
+describe('the password file', () => {
+  const wanted = { host: 'db.example', port: 5432, database: 'shop', user: 'app' };
+  test.each([
+    ['db.example:5432:shop:app:one', 'one'],
+    ['*:*:*:*:any', 'any'],
+    ['# db.example:5432:shop:app:no\ndb.example:5433:shop:app:no\n\n*:*:shop:app:two\n*:*:*:*:three', 'two'],
+    [String.raw`*:*:*:app:a\:b\\c:d`, String.raw`a:b\c`],
+    ['*:*:*:app:with # and spaces \r\n', 'with # and spaces '],
+    ['*:*:*:other:no', undefined],
+    ['nonsense', undefined],
+  ])('%j', (text, password) => {
+    expect(findPassword(text, wanted)).toBe(password);
+  });
+
+  test('a socket is found by its directory or as localhost', () => {
+    const socket = { ...wanted, host: '/run/postgresql' };
+    expect(findPassword('localhost:*:*:*:one', socket)).toBe('one');
+    expect(findPassword('/run/postgresql:*:*:*:two', socket)).toBe('two');
+    expect(findPassword('localhost:*:*:*:one', wanted)).toBeUndefined();
   });
 });

@@ -117,7 +117,9 @@ export async function startCapture(options: CaptureOptions): Promise<Capture> {
   };
 
   const streaming = async () => {
-    const sql = 'select 1 from pg_replication_slots where slot_name = $1 and active';
+    // A slot that is being made is active too: by the control connection.
+    const sql = `select 1 from pg_replication_slots s join pg_stat_activity a on a.pid = s.active_pid
+      where s.slot_name = $1 and a.backend_type = 'walsender'`;
     await wait(async () => (await queryUrl(options.url, sql, [slot])).rows.length > 0, `the slot ${slot} to be read`);
   };
 

@@ -54,6 +54,11 @@ const CASES: readonly [what: string, input: ContinuityInput, expected: object][]
     { gap: { cause: 'publication_missing', from: 80n }, newLineage: false, newSlot: true },
   ],
   [
+    'a publication by which the server cannot decode: past it with a new slot',
+    { ...GOOD, publication: 'unusable', state: { ...GOOD.state!, seen: '0/50' } },
+    { gap: { cause: 'publication_unusable', from: 80n }, newLineage: false, newSlot: true },
+  ],
+  [
     'a publication made anew',
     { ...GOOD, publication: 'replaced', state: { ...GOOD.state!, seen: '0/50' } },
     { gap: { cause: 'publication_replaced', from: 80n }, newLineage: false, newSlot: false },

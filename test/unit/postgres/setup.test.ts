@@ -2,7 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { formatLsn, maxLsn, parseLsn } from '../../../connectors/postgres/lsn.ts';
 import { resolvePostgres } from '../../../connectors/postgres/options.ts';
 import { tableMatcher } from '../../../connectors/postgres/patterns.ts';
-import { type PublicationState, planPublications } from '../../../connectors/postgres/setup.ts';
+import type { PublicationState } from '../../../connectors/postgres/publications.ts';
+import { planPublications } from '../../../connectors/postgres/setup.ts';
 import { type CatalogTable, selectTables } from '../../../connectors/postgres/tables.ts';
 
 const KEYED: CatalogTable = {
@@ -70,7 +71,8 @@ const published = (...oids: number[]): PublicationState => ({
   viaRoot: false,
   publish: 'insert, update, delete, truncate',
   generated: null,
-  tables: new Set(oids),
+  tables: new Map(oids.map((oid) => [oid, null])),
+  schemas: [],
 });
 const inserted = (...oids: number[]): PublicationState => ({
   ...published(...oids),
@@ -86,7 +88,7 @@ describe('the plan of the publications', () => {
         `create publication "changetrail_shop_insert" for table only "public"."keyless" with (publish = 'insert, truncate', publish_via_partition_root = false)`,
       ],
       creates: true,
-      narrowed: false,
+      narrowed: [],
     });
   });
 
@@ -125,7 +127,7 @@ describe('the plan of the publications', () => {
       statements: [
         `alter publication "changetrail_shop" set (publish = 'insert, update, delete, truncate', publish_via_partition_root = false, publish_generated_columns = stored)`,
       ],
-      narrowed: true,
+      narrowed: [{ publication: 'changetrail_shop', notSeen: ['update', 'delete', 'truncate'], mended: true }],
     });
   });
 

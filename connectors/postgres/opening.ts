@@ -1,0 +1,191 @@
+// From what a start has found to a source that can be streamed: what is missing is set up where that is allowed, and everything that
+// was lost is said before the first change.
+import type { ResumePoint, SourceHost } from '../../src/core/connector.ts';
+import { AuditError } from '../../src/errors/audit-error.ts';
+import { recordGap, recordStart } from './announce.ts';
+import type { CaptureContext } from './capture-context.ts';
+import { attach, recordDetached, recordLimits } from './captured-tables.ts';
+import type { ControlClient } from './client.ts';
+import { publishedUpTo, type SourceState } from './continuity.ts';
+import type { Held } from './decode/pgoutput.ts';
+import { formatLsn, maxLsn, parseLsn } from './lsn.ts';
+import type { ResolvedPostgres } from './options.ts';
+import type { TableMatcher } from './patterns.ts';
+import { KnownTables } from './schema-changes.ts';
+import { applyStatements, dropSlotStatement, slotStatement } from './setup.ts';
+import { closeShortfalls, followShortfalls, type Shortfall, shortfallsOf } from './shortfalls.ts';
+import { createSlot } from './slot.ts';
+import { currentLsn, lookAround } from './surroundings.ts';
+import type { Survey } from './survey.ts';
+import { TypeCatalog } from './types.ts';
+import { publicationLost, streamedTables } from './watch.ts';
+
+export interface OpeningInput {
+  readonly options: ResolvedPostgres;
+  readonly matcher: TableMatcher;
+  readonly host: SourceHost;
+  readonly resume: ResumePoint;
+}
+
+/** A source that is set up, announced and ready to be streamed. */
+export interface Opened {
+  readonly context: CaptureContext;
+  readonly state: SourceState;
+  /** Where the stream begins. */
+  readonly start: bigint;
+  /** What is dropped when the server sends it again. */
+  readonly held: Held;
+}
+
+/** @throws AUD_PG_SETUP, AUD_PG_SLOT_LOST, AUD_PG_PUBLICATION_LOST: what `setup: manual` leaves to the operator */
+export async function openSource(client: ControlClient, seen: Survey, input: OpeningInput): Promise<Opened> {
+  const { options, host } = input;
+  const { continuity, around, stands } = seen;
+  const state = nextState(seen);
+  const context = captureContext(seen, state, input);
+  const published = formatLsn(publishedUpTo(seen.kept, stands ?? parseLsn(seen.looked)));
+  const found = shortfallsOf(around.plan, options.publication, (oid) => context.known.get(oid) !== undefined);
+  if (options.setup === 'manual') {
+    if (around.mainExists) await followShortfalls(client, found, published, context);
+    requireSetUp(options, seen);
+  }
+  const from = await setUp(client, seen, input);
+  const replaced = continuity.gap?.cause === 'publication_replaced';
+  recordGap(continuity, replaced ? parseLsn(seen.looked) : from, seen.facts.database, host);
+  if (options.setup === 'auto') await recordShortfalls(client, found, published, seen, context);
+  await joinPublications(client, seen, context);
+  const start = continuity.newLineage ? from : (maxLsn(stands, from) ?? from);
+  recordStart(context, state, { previous: stands, from: start }, around.selection);
+  const at = continuity.newSlot ? formatLsn(from) : await currentLsn(client);
+  await attach(client, streamedTables(around.selection.wanted, context), at, context);
+  recordLimits(around.selection.wanted, at, context);
+  if (options.setup === 'auto') recordDetached(around.plan.removed, context);
+  // Only a start that does not follow the ledger's last record: there the position says what the record cannot.
+  if (stands === null || continuity.gap !== null) host.output.idle(formatLsn(start));
+  return { context, state, start, held: continuity.newLineage ? { lsn: 0n, seq: -1 } : seen.held };
+}
+
+function nextState({ identity, kept, continuity }: Survey): SourceState {
+  return {
+    systemId: identity.systemId,
+    timeline: identity.timeline,
+    lineage: (kept?.lineage ?? 1) + (continuity.newLineage ? 1 : 0),
+  };
+}
+
+function captureContext(seen: Survey, state: SourceState, input: OpeningInput): CaptureContext {
+  const { options, matcher, host } = input;
+  const context: CaptureContext = {
+    options,
+    facts: seen.facts,
+    matcher,
+    types: new TypeCatalog(),
+    known: knownTables(seen, input.resume),
+    published: {
+      seen: seen.looked,
+      keptAt: host.now(),
+      joinAt: null,
+      publication: seen.around.mainOid,
+      lost: new Map(),
+    },
+    streamed: new Set(),
+    limits: new Map(),
+    output: host.output,
+    log: host.log,
+    remember: () => {
+      const { published, streamed, known } = context;
+      const { seen: upTo, publication } = published;
+      host.remember({ ...state, seen: upTo, publication, streamed: [...streamed], tables: known.toJSON() });
+    },
+  };
+  return context;
+}
+
+/** OIDs of another cluster are other tables. */
+function knownTables({ continuity, kept }: Survey, resume: ResumePoint): KnownTables {
+  const elsewhere = continuity.gap?.cause === 'other_cluster';
+  const keptElsewhere = kept?.systemId !== resume.state?.['systemId'];
+  return KnownTables.restore(
+    elsewhere || keptElsewhere ? undefined : resume.state?.['tables'],
+    elsewhere ? [] : resume.schemas,
+  );
+}
+
+/** Without `setup: auto` nothing is created: the SQL is said, with exit 2 on a first start and 3 when history is lost. */
+function requireSetUp(options: ResolvedPostgres, { around, slot, continuity }: Survey): void {
+  const needsSlot = slot === null || slot.lost !== null;
+  if (continuity.gap !== null && continuity.newSlot) {
+    if (!around.mainExists) throw publicationLost(options, around.plan);
+    const drop = slot === null ? [] : [dropSlotStatement(options.slot)];
+    const statements = [...around.plan.statements, ...drop, slotStatement(options.slot)];
+    throw new AuditError('AUD_PG_SLOT_LOST', {
+      message: `The slot ${options.slot} of source ${options.name} is ${slot === null ? 'gone' : `not usable any more (${slot.lost ?? continuity.gap.cause})`}.`,
+      action: `Run: ${statements.join('; ')};  or set setup: auto. The changes in between are lost; a gap record will say so.`,
+    });
+  }
+  if (around.mainExists && around.plan.added.length === 0 && !needsSlot) return;
+  const statements = [...around.plan.statements, ...(needsSlot ? [slotStatement(options.slot)] : [])];
+  throw new AuditError('AUD_PG_SETUP', {
+    message: `Source ${options.name} is not set up, and setup: manual does not allow to do it.`,
+    action: `Run this SQL as the tables' owner, or set setup: auto:\n\n  ${statements.join(';\n  ')};\n`,
+    data: { statements },
+  });
+}
+
+/** Does what is to be done and returns the position from which on the slot sees everything. */
+async function setUp(
+  client: ControlClient,
+  { around, slot, continuity }: Survey,
+  { options, host: { log } }: OpeningInput,
+): Promise<bigint> {
+  if (options.setup === 'auto' && around.plan.statements.length > 0) {
+    await applyStatements(client, around.plan.statements);
+    log.info(
+      { event: 'publication_set_up', statements: around.plan.statements },
+      `Set up the publication ${options.publication}.`,
+    );
+  }
+  if (!continuity.newSlot) return slot?.confirmed ?? 0n;
+  if (slot !== null) await client.query(dropSlotStatement(options.slot));
+  log.info(
+    { event: 'slot_creating', slot: options.slot },
+    `Creates the slot ${options.slot}; the server waits for running transactions to end.`,
+  );
+  return createSlot(client, options.slot);
+}
+
+/** What the publications left out until they were put right just now. A gap of the whole source says it already. */
+async function recordShortfalls(
+  client: ControlClient,
+  found: readonly Shortfall[],
+  published: string,
+  { continuity, around, stands }: Survey,
+  context: CaptureContext,
+): Promise<void> {
+  const mended = found.filter((shortfall) => shortfall.mended);
+  if (mended.length > 0 && stands !== null && continuity.gap === null && !around.plan.creates) {
+    closeShortfalls(mended, published, await currentLsn(client), context);
+  }
+  await followShortfalls(
+    client,
+    found.filter((shortfall) => !shortfall.mended),
+    published,
+    context,
+  );
+}
+
+/** Which publications the stream asks for: one that the slot's place in the log may lie before is joined later. */
+async function joinPublications(
+  client: ControlClient,
+  { continuity, stands, kept }: Survey,
+  context: CaptureContext,
+): Promise<void> {
+  const { options, published, streamed } = context;
+  const around = await lookAround(client, context);
+  published.publication = around.mainOid;
+  const reads = continuity.newSlot || stands === null ? undefined : kept?.streamed;
+  for (const name of around.publications) {
+    if (name === options.publication || reads === undefined || reads.includes(name)) streamed.add(name);
+  }
+  context.remember();
+}
