@@ -8,10 +8,10 @@ import { TrailProcess, writeConfig } from './support/trail-process.ts';
 import { expectExactly, untilConfirmed, watchTruth } from './support/truth.ts';
 
 const SLOW = process.env['CHANGETRAIL_SLOW'] === '1';
-const PROCESS_KILLS = SLOW ? 50 : 5;
+const PROCESS_KILLS = Number(process.env['CHANGETRAIL_TEST_KILLS'] ?? (SLOW ? 50 : 5));
 /** Committed between two kills; two in a hundred have 5,000 rows. */
 const TRANSACTIONS = 60;
-const SERVER_KILLS = SLOW ? 10 : 2;
+const SERVER_KILLS = Math.max(2, Math.ceil(PROCESS_KILLS / 5));
 
 /** Tables, the second slot, and the product's own slot: from here on everything committed must be in the ledger. */
 async function prepared(database: TestDatabase, config: string): Promise<void> {
