@@ -117,7 +117,7 @@ class PostgresConnector implements Connector {
     await sessions.look(client);
     if (!this.#warnedPatterns) warnOfPatterns(seen.around.selection, host.log);
     this.#warnedPatterns = true;
-    const opened = await openSource(client, seen, { options, matcher, host, resume });
+    const opened = await openSource(client, seen, { options, matcher, host, resume, last: this.#last });
     this.#undecodable = null;
     this.#last = opened.context;
     return this.#stream(opened, sessions);

@@ -41,6 +41,24 @@ const CONNECT: Mapping = {
   action: 'It is tried again; look at the server and the network if it lasts.',
 };
 
+/** Of what Node says when there is no connection. */
+const NODE_CODES: Readonly<Record<string, Mapping>> = {
+  ECONNREFUSED: {
+    ...CONNECT,
+    action: 'Nothing listens there: correct host and port in the url, or start the server; it is tried again.',
+  },
+  ENOTFOUND: {
+    ...CONNECT,
+    action: 'The name is not known here: correct the host in the url (one host, not a list); it is tried again.',
+  },
+  ENOENT: {
+    ...CONNECT,
+    action:
+      'There is no such socket: correct the directory and port in the url, or start the server; it is tried again.',
+  },
+  EACCES: { ...CONNECT, retry: 'after_operator', action: 'Let this user reach the socket; it is tried again.' },
+};
+
 /** SQLSTATEs that say more than "the server answered with an error". @see https://www.postgresql.org/docs/current/errcodes-appendix.html */
 const STATES: Readonly<Record<string, Mapping>> = {
   '28P01': AUTH,
@@ -85,7 +103,8 @@ const CERTIFICATES = /^(CERT_|DEPTH_ZERO|UNABLE_|SELF_SIGNED|ERR_TLS_CERT)/;
 export function postgresError(cause: unknown, source: string): AuditError {
   if (cause instanceof AuditError) return cause;
   const state = systemCode(cause);
-  const known = state === '28000' && /pg_hba/.test(messageOf(cause)) ? HBA : STATES[state ?? ''];
+  const known =
+    state === '28000' && /pg_hba/.test(messageOf(cause)) ? HBA : (STATES[state ?? ''] ?? NODE_CODES[state ?? '']);
   const mapping = known ?? byText(cause, state);
   return new AuditError(mapping.code, {
     message: `${describe(mapping.code, source)}: ${messageOf(cause)}${/[.!?]$/.test(messageOf(cause)) ? '' : '.'}`,

@@ -25,6 +25,8 @@ export interface OpeningInput {
   readonly matcher: TableMatcher;
   readonly host: SourceHost;
   readonly resume: ResumePoint;
+  /** What this process opened before: what it said of tables is not said again at every reconnection. */
+  readonly last: CaptureContext | null;
 }
 
 /** A source that is set up, announced and ready to be streamed. */
@@ -89,7 +91,7 @@ function captureContext(seen: Survey, state: SourceState, input: OpeningInput): 
       lost: new Map(),
     },
     streamed: new Set(),
-    limits: new Map(),
+    limits: seen.continuity.gap === null && input.last !== null ? input.last.limits : new Map(),
     output: host.output,
     log: host.log,
     remember: () => {

@@ -40,7 +40,8 @@ export const postgresOptions = z
       description: 'Whether a partitioned table’s changes are recorded under the partition or under the table.',
     }),
     check_interval: z.int().min(1).max(10).default(5).meta({
-      description: 'Seconds between looks at tables, publication and slot. A new table is captured within this time.',
+      description:
+        'Seconds between looks at tables, publication and slot. A new table is captured within this time. Whether a key was dropped is asked every second.',
     }),
   })
   .meta({ title: 'PostgreSQL source' });

@@ -98,6 +98,17 @@ function readText(file: string): string {
   }
 }
 
+/** The usual faults in words. */
+const YAML_FAULTS: Readonly<Record<string, string>> = {
+  DUPLICATE_KEY: 'a key is there twice',
+  TAB_AS_INDENT: 'a tab indents; use spaces',
+  BAD_INDENT: 'the indentation does not fit, or a bracket is not closed',
+  MISSING_CHAR: 'a bracket, a quote or a colon is missing',
+  BLOCK_AS_IMPLICIT_KEY: 'a colon in a text; put the text in quotes',
+  MULTILINE_IMPLICIT_KEY: 'a colon or a closing quote is missing',
+  UNEXPECTED_TOKEN: 'something stands where nothing may',
+};
+
 function parseYaml(file: string, text: string): unknown {
   const document = parseDocument(text, { prettyErrors: true });
   const fault = document.errors[0];
@@ -107,8 +118,10 @@ function parseYaml(file: string, text: string): unknown {
   }
   // The library's message quotes the line, which may hold a password: only the place is said.
   const line = fault?.linePos?.[0].line;
+  const what = fault === undefined ? undefined : YAML_FAULTS[fault.code];
+  const place = line === undefined ? '' : ` (line ${line}${what === undefined ? '' : `: ${what}`})`;
   throw new AuditError('AUD_CONFIG_FILE', {
-    message: `${file} is not YAML with keys and values${line === undefined ? '' : ` (line ${line})`}.`,
+    message: `${file} is not YAML with keys and values${place}.`,
     action: 'See docs/reference/configuration.md for an example.',
   });
 }

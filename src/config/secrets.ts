@@ -6,8 +6,7 @@ const REFERENCE = /\$\{([^}]*)\}/g;
 
 /** Replaces references in every text of a value. @throws AUD_CONFIG_SECRET naming the key and the missing variable or file. */
 export function resolveReferences(value: unknown, env: NodeJS.ProcessEnv, path = ''): unknown {
-  if (typeof value === 'string')
-    return value.replace(REFERENCE, (_, reference: string) => lookUp(reference, env, path));
+  if (typeof value === 'string') return resolveText(value, env, path);
   if (Array.isArray(value)) return value.map((item, i) => resolveReferences(item, env, `${path}[${i}]`));
   if (value === null || typeof value !== 'object') return value;
   return Object.fromEntries(
@@ -16,6 +15,16 @@ export function resolveReferences(value: unknown, env: NodeJS.ProcessEnv, path =
       resolveReferences(item, env, path === '' ? key : `${path}.${key}`),
     ]),
   );
+}
+
+function resolveText(text: string, env: NodeJS.ProcessEnv, path: string): string {
+  if (/\$\{[^}]*$/.test(text)) {
+    throw new AuditError('AUD_CONFIG_SECRET', {
+      message: `${path} has a \${ without its }.`,
+      action: 'Close the reference: ${NAME}, ${NAME:-default} or ${file:/path}.',
+    });
+  }
+  return text.replace(REFERENCE, (_, reference: string) => lookUp(reference, env, path));
 }
 
 function lookUp(reference: string, env: NodeJS.ProcessEnv, path: string): string {

@@ -19,14 +19,32 @@ function describe(issue: z.core.$ZodIssue, schema: z.ZodType, path: string): str
     const known = keysAt(schema, issue.path);
     return issue.keys.map((key) => unknownKey(place === '' ? key : `${place}.${key}`, key, known)).join('\n');
   }
-  if (issue.code === 'invalid_type' && issue.input === undefined) return `${place} is missing (${issue.message}).`;
-  return `${place || 'The configuration'}: ${issue.message}.`;
+  const name = place || 'The configuration';
+  if (issue.code === 'invalid_type') {
+    const wanted = WORDS[issue.expected] ?? issue.expected;
+    // Zod tells in words only whether something was there.
+    if (issue.message.endsWith('undefined')) return `${name} is missing; it is ${wanted}.`;
+    return `${name} must be ${wanted}.`;
+  }
+  const meant = descriptionAt(schema, issue.path);
+  const fault = issue.message.includes('must match pattern') ? 'not of the allowed form' : issue.message;
+  return `${name}: ${fault}.${meant === undefined ? '' : ` ${meant}`}`;
 }
+
+const WORDS: Readonly<Record<string, string>> = {
+  string: 'a text',
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'true or false',
+  array: 'a list, such as ["a", "b"]',
+  object: 'keys with values, such as { key: value }',
+  record: 'names with settings, such as { name: { … } }',
+};
 
 /** `Unknown key sources.shop.tabels; did you mean "tables"?` */
 export function unknownKey(place: string, key: string, known: readonly string[]): string {
   const proposal = nearest(key, known);
-  return `Unknown key ${place}${proposal === undefined ? `; known: ${known.join(', ')}` : `; did you mean "${proposal}"?`}.`;
+  return `Unknown key ${place}; ${proposal === undefined ? `known: ${known.join(', ')}.` : `did you mean "${proposal}"?`}`;
 }
 
 /** The keys an object schema knows at a path. */
@@ -35,6 +53,13 @@ function keysAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
   for (const part of path) current = child(unwrap(current), part);
   const shape = (unwrap(current) as { shape?: object } | undefined)?.shape;
   return shape === undefined ? [] : Object.keys(shape);
+}
+
+/** What the reference page says of the value at a path. */
+function descriptionAt(schema: z.ZodType, path: readonly PropertyKey[]): string | undefined {
+  let current: unknown = schema;
+  for (const part of path) current = child(unwrap(current), part);
+  return (current as { description?: string } | undefined)?.description;
 }
 
 function child(schema: unknown, part: PropertyKey): unknown {

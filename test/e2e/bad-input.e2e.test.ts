@@ -58,6 +58,42 @@ describe('a configuration that cannot be used', () => {
     ['no YAML', `sources: {\n  shop: ]\n  url: ${URL_WITH_SECRET}\n`, 'AUD_CONFIG_FILE', /is not YAML.*line 2/],
     ['a text instead of keys', SECRET, 'AUD_CONFIG_FILE', /is not YAML with keys/],
     ['an empty file', '', 'AUD_CONFIG_FILE', /is not YAML with keys|empty/],
+    [
+      'a key that is there twice',
+      `${SOURCE}  shop: { type: postgres, url: "${URL_WITH_SECRET}" }\n`,
+      'AUD_CONFIG_FILE',
+      /line 3: a key is there twice/,
+    ],
+    [
+      'a tab before a key',
+      `sources:\n\tshop: { type: postgres, url: "${URL_WITH_SECRET}" }\n`,
+      'AUD_CONFIG_FILE',
+      /line 2: a tab indents/,
+    ],
+    [
+      'a list of sources',
+      `sources: [{ type: postgres, url: "${URL_WITH_SECRET}" }]\n`,
+      'AUD_CONFIG_INVALID',
+      /sources must be names with settings/,
+    ],
+    [
+      'one pattern instead of a list',
+      `sources:\n  shop: { type: postgres, url: "${URL_WITH_SECRET}", tables: "public.*" }\n`,
+      'AUD_CONFIG_INVALID',
+      /sources\.shop\.tables must be a list/,
+    ],
+    [
+      'a slot name that PostgreSQL does not take',
+      `sources:\n  shop: { type: postgres, url: "${URL_WITH_SECRET}", slot: My-Slot }\n`,
+      'AUD_CONFIG_INVALID',
+      /sources\.shop\.slot: not of the allowed form\. .*a-z, 0-9 and _/,
+    ],
+    [
+      'a reference without its end',
+      'sources:\n  shop: { type: postgres, url: "${SHOP_DATABASE_URL" }\n',
+      'AUD_CONFIG_SECRET',
+      /sources\.shop\.url has a \$\{ without its \}/,
+    ],
     ['no source', 'data: ./data\n', 'AUD_CONFIG_INVALID', /sources is missing/],
     ['a misspelt key at the top', `sorces: {}\n${SOURCE}`, 'AUD_CONFIG_INVALID', /sorces.*did you mean "sources"/],
     [

@@ -18,23 +18,10 @@ import {
 import { temporaryDirectory } from '../support/tmp.ts';
 import { until } from '../support/wait.ts';
 import { Link } from './support/link.ts';
+import { lsn, position, slotFree } from './support/log.ts';
 
 const SLOT = 'changetrail_shop';
 const PUBLICATION = 'changetrail_shop';
-
-function lsn(text: unknown): bigint {
-  const [high, low] = String(text).split('/');
-  return (BigInt(`0x${high}`) << 32n) + BigInt(`0x${low}`);
-}
-
-async function position(database: TestDatabase): Promise<string> {
-  return (await database.query('select pg_current_wal_insert_lsn()::text as lsn')).rows[0].lsn;
-}
-
-async function slotFree(database: TestDatabase): Promise<void> {
-  const sql = 'select not active as free from pg_replication_slots where slot_name = $1';
-  await until(async () => (await database.query(sql, [SLOT])).rows[0]?.free, { what: 'the slot to be free' });
-}
 
 const insert = (database: TestDatabase, id: number) => database.query(`insert into t values (${id})`);
 const ids = (records: readonly AuditRecord[]) =>
@@ -57,7 +44,7 @@ async function captured(options: CaptureOptions, database: TestDatabase): Promis
   await insert(database, 1);
   await capture.caughtUp();
   await capture.stop();
-  await slotFree(database);
+  await slotFree(database, SLOT);
   return capture;
 }
 
@@ -214,7 +201,7 @@ for (const major of postgresMajors()) {
         }
         // As it is where somebody made the publication by hand.
         if (setup === 'manual') await database.query(`drop publication ${PUBLICATION}_insert`);
-        await slotFree(database);
+        await slotFree(database, SLOT);
         await using capture = await startCapture({ ...options, source: { setup } });
         await database.query('create table keyless (v int)');
         const attached = () =>

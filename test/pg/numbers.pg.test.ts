@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { type AuditRecord, startCapture } from '../support/capture.ts';
 import { moveCluster } from '../support/move-cluster.ts';
 import { type PostgresServer, postgresMajors, postgresMissing, providePostgres } from '../support/provide.ts';
+import { lsn } from './support/log.ts';
 
 const SLOT = 'changetrail_shop';
 const SEGMENT = 16n << 20n;
@@ -28,11 +29,6 @@ async function moveTo(server: PostgresServer, place: { xid: bigint; lsn: bigint 
     await server.start();
   }
 }
-
-const number = (text: unknown): bigint => {
-  const [high, low] = String(text).split('/');
-  return (BigInt(`0x${high}`) << 32n) + BigInt(`0x${low}`);
-};
 
 const keys = (records: readonly AuditRecord[]) =>
   records.filter((record) => record.kind === 'change').map((record) => (record.object.key as { id: number }).id);
@@ -71,7 +67,7 @@ for (const major of postgresMajors()) {
           const sql = `select pg_current_xact_id()::text as xid, pg_current_wal_insert_lsn()::text as lsn,
           (select confirmed_flush_lsn::text from pg_replication_slots where slot_name = '${SLOT}') as confirmed`;
           const [row] = (await database.query(sql)).rows;
-          return { xid: BigInt(row.xid), lsn: number(row.lsn), confirmed: number(row.confirmed) };
+          return { xid: BigInt(row.xid), lsn: lsn(row.lsn), confirmed: lsn(row.confirmed) };
         };
 
         await insert(1, 4);
@@ -98,7 +94,7 @@ for (const major of postgresMajors()) {
 
         // What the records say is what the server says, and rises.
         const changes = records.filter((record) => record.kind === 'change');
-        const positions = changes.map((record) => number(record.source['lsn']));
+        const positions = changes.map((record) => lsn(record.source['lsn']));
         expect(positions).toEqual(positions.toSorted((a, b) => (a < b ? -1 : 1)));
         expect(positions.at(-1)).toBeGreaterThan(crossed.lsn);
         const { rows } = await database.query('select id, xmin::text as tx from t order by id');
@@ -114,7 +110,7 @@ for (const major of postgresMajors()) {
         expect(keys(resumed)).toEqual(range(1, 105));
         expect(resumed.filter((record) => record.kind === 'gap')).toEqual([]);
         const starts = resumed.filter((record) => record.kind === 'capture' && record.action === 'start');
-        expect(number(starts.at(-1)!.details!['from'])).toBeGreaterThan(crossed.lsn);
+        expect(lsn(starts.at(-1)!.details!['from'])).toBeGreaterThan(crossed.lsn);
       },
     );
 
