@@ -1,8 +1,5 @@
 // What knowing the actor costs: the database, for the session trigger; the capture, for each kind of message.
 import { createHmac, generateKeyPairSync, randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import pg from 'pg';
 import { ControlClient } from '../connectors/postgres/client.ts';
 import { tableMatcher } from '../connectors/postgres/patterns.ts';
@@ -13,7 +10,9 @@ import { createActorStage } from '../src/actor/stage.ts';
 import { createSigner } from '../src/context/signer.ts';
 import { ByteWriter } from '../src/record/byte-writer.ts';
 import { providePostgres } from '../test/support/provide.ts';
-import { measure, median, processUsage } from './lib/measure.ts';
+import { consumerCommand } from './lib/consumers.ts';
+import { drainBacklog } from './lib/drain.ts';
+import { median, processUsage } from './lib/measure.ts';
 import { startBenchServer } from './lib/postgres.ts';
 import { saveResult } from './lib/report.ts';
 
@@ -239,7 +238,6 @@ const DRAIN_KINDS = [
 /** The whole product drains the same work with and without an actor message in every transaction. */
 async function benchDrain(rounds: number): Promise<void> {
   const server = await startBenchServer();
-  const directory = mkdtempSync(join(tmpdir(), 'changetrail-actor-'));
   try {
     const backlogs = [];
     for (const [at, kind] of DRAIN_KINDS.entries()) backlogs.push({ kind, ...(await backlog(server, at, kind)) });
@@ -248,20 +246,13 @@ async function benchDrain(rounds: number): Promise<void> {
       for (const { kind, slot, end } of backlogs) {
         await server.query(`select pg_copy_logical_replication_slot('${slot}', 'drain', false, 'pgoutput')`);
         const changes = DRAIN_BLOCKS * CHANGES_IN_BLOCK;
-        const env = {
-          ...server.environment('drain'),
-          EXPECTED: String(changes),
-          END_LSN: end,
-          BENCH_DATA: directory,
-          ACTORS: JSON.stringify(ACTORS),
-        };
-        const command = [
-          process.execPath,
-          '--disable-warning=ExperimentalWarning',
-          join(import.meta.dirname, 'consumers/changetrail.ts'),
-        ];
-        const run = await measure(command, env, join(directory, 'log'));
-        if (run.exitCode !== 0) throw new Error(`the drain ended with ${run.exitCode}; see ${directory}/log`);
+        const run = await drainBacklog({
+          name: kind,
+          command: consumerCommand('changetrail'),
+          environment: { ...server.environment('drain'), END_LSN: end, ACTORS: JSON.stringify(ACTORS) },
+          changes,
+          writes: true,
+        });
         const list = runs.get(kind) ?? [];
         list.push({ rate: changes / run.wallSeconds, cpu: (run.cpuSeconds * 1e6) / changes });
         runs.set(kind, list);
@@ -288,7 +279,6 @@ async function benchDrain(rounds: number): Promise<void> {
     });
   } finally {
     await server.close();
-    rmSync(directory, { recursive: true, force: true });
   }
 }
 

@@ -1,12 +1,9 @@
 // W2: how fast a backlog is drained from a MongoDB change stream.
-import { createReadStream, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { consumerCommand } from './lib/consumers.ts';
 import { debeziumCommand } from './lib/debezium.ts';
+import { drainBacklog } from './lib/drain.ts';
 import { goReaderCommand } from './lib/go-mongo.ts';
-import { type Measured, measure, median } from './lib/measure.ts';
+import { type Measured, median } from './lib/measure.ts';
 import { prepareMongo } from './lib/mongo.ts';
 import { saveResult } from './lib/report.ts';
 
@@ -37,12 +34,11 @@ export async function runW2(options: W2Options): Promise<W2Row[]> {
   const { consumers, absent } = availableConsumers();
   console.error(`W2: writing ${options.changes} changes`);
   const { server, environment } = await prepareMongo(options.changes, false);
-  const directory = mkdtempSync(join(tmpdir(), 'changetrail-w2-'));
   try {
     const runs = new Map<string, Measured[]>(consumers.map((consumer) => [consumer.name, []]));
     for (let round = 0; round < options.rounds; round++) {
       for (const consumer of consumers) {
-        const run = await drain(consumer, environment, options.changes, directory);
+        const run = await drainBacklog({ ...consumer, environment, changes: options.changes });
         runs.get(consumer.name)!.push(run);
         const rate = Math.round(options.changes / run.wallSeconds);
         console.error(
@@ -55,7 +51,6 @@ export async function runW2(options: W2Options): Promise<W2Row[]> {
     return rows;
   } finally {
     await server[Symbol.asyncDispose]();
-    rmSync(directory, { recursive: true, force: true });
   }
 }
 
@@ -71,33 +66,6 @@ function availableConsumers(): { consumers: Consumer[]; absent: string[] } {
   add('Node driver, watch() as documented', consumerCommand('plain-node-mongo'));
   add('Debezium embedded engine', debeziumCommand('mongo'));
   return { consumers, absent };
-}
-
-async function drain(
-  consumer: Consumer,
-  environment: Readonly<Record<string, string>>,
-  changes: number,
-  directory: string,
-): Promise<Measured> {
-  const out = join(directory, 'out.ndjson');
-  try {
-    const env = { ...environment, EXPECTED: String(changes), OUT: out, BENCH_DATA: directory };
-    const run = await measure(consumer.command, env, join(directory, 'log'));
-    if (run.exitCode !== 0) throw new Error(`${consumer.name} ended with ${run.exitCode}; see ${directory}/log`);
-    if (consumer.writes) await requireChanges(out, changes, consumer.name);
-    return run;
-  } finally {
-    rmSync(out, { force: true });
-  }
-}
-
-/** A fast wrong answer is worth nothing: every change must be there. */
-async function requireChanges(file: string, expected: number, name: string): Promise<void> {
-  let count = 0;
-  for await (const line of createInterface({ input: createReadStream(file) })) {
-    if (!/"kind":"(capture|schema|head)"/.test(line.slice(0, 300))) count++;
-  }
-  if (count !== expected) throw new Error(`${name} wrote ${count} of ${expected} changes`);
 }
 
 function rowsOf(runs: ReadonlyMap<string, readonly Measured[]>, changes: number): W2Row[] {

@@ -1,12 +1,12 @@
 // One run of the product as a consumer of the harness: until the expected number of changes is durable, then what it used.
-import { linkSync, rmSync } from 'node:fs';
+import { linkSync } from 'node:fs';
 import { REGISTRY_URL, SINKS, SOURCES } from '../../src/cli/registry.ts';
 import type { Configuration } from '../../src/config/load.ts';
 import { dataLayout, segmentPath } from '../../src/ledger/layout.ts';
 import { runTrail } from '../../src/pipeline/run.ts';
 import { createLogger } from '../../src/telemetry/log.ts';
 
-/** Captures until `EXPECTED` changes are durable or SIGTERM, prints the figures and removes the data directory. */
+/** Captures until `EXPECTED` changes are durable or SIGTERM, then prints the figures. The harness removes the data directory. */
 export async function consume(configuration: Configuration): Promise<void> {
   const { data } = configuration;
   const expected = Number(process.env['EXPECTED']);
@@ -29,7 +29,6 @@ export async function consume(configuration: Configuration): Promise<void> {
     },
   });
   linkOutput();
-  rmSync(data, { recursive: true, force: true });
   const usage = process.resourceUsage();
   const cpuSeconds = (usage.userCPUTime + usage.systemCPUTime) / 1e6;
   process.stdout.write(`${JSON.stringify({ changes, records, cpuSeconds, peakRssMiB: usage.maxRSS / 1024 })}\n`);

@@ -24,10 +24,14 @@ interface OpenTile {
   written: number;
 }
 
+/** Full tiles kept until they are written together: at most some 9 MB, the tiles of 131,072 entries. */
+const QUEUED_FILES = 1024;
+
 /**
- * Keeps the right edge of the tree in memory: one open tile a level and the open bundle. Full tiles are written as they
- * fill, partial ones by `flush`. Tiles are not synced when they are written: the segments are their journal, and what
- * `sync` has not confirmed is made again from them after a crash.
+ * Keeps the right edge of the tree in memory: one open tile a level and the open bundle. Full tiles and partial ones are
+ * written by `flush`, in one burst: each creation may have to wait for a commit of the file system's journal, which the
+ * writer's syncs cause without end, and in a burst few do (bench/RESULTS.md, W1). Tiles are not synced when they are
+ * written: the segments are their journal, and what `sync` has not confirmed is made again from them after a crash.
  */
 export class TreeWriter {
   readonly #ledger: string;
@@ -36,6 +40,8 @@ export class TreeWriter {
   readonly #bundle = emptyBundle();
   #bundleWritten = 0;
   #size = 0;
+  /** Full tiles to be written by the next flush. */
+  #queue: { readonly path: string; readonly bytes: Buffer; readonly size: number }[] = [];
   /** Full tiles that no sync has made durable, each with the size at which it filled; oldest first. */
   #pending: { readonly path: string; readonly size: number }[] = [];
   #synced = 0;
@@ -109,22 +115,23 @@ export class TreeWriter {
     if (bottom.count === TILE_WIDTH) this.#carry();
   }
 
-  /** Writes the tile that is full, and those above that it fills. */
+  /** Takes the tile that is full, and those above that it fills, for writing. */
   #carry(): void {
-    this.#writeFull('entries', this.#size / TILE_WIDTH - 1, this.#bundle);
+    this.#queueFull('entries', this.#size / TILE_WIDTH - 1, this.#bundle);
     this.#bundleWritten = 0;
     let nodes = this.#size;
     for (let level = 0; ; level++) {
       const tile = this.#levels[level]!;
-      if (tile.count < TILE_WIDTH) return;
+      if (tile.count < TILE_WIDTH) break;
       nodes /= TILE_WIDTH;
-      this.#writeFull(level, nodes - 1, tile.hashes);
+      this.#queueFull(level, nodes - 1, tile.hashes);
       const above = this.#level(level + 1);
       foldInto(tile.hashes, 0, TILE_WIDTH, above.hashes, above.count * HASH_BYTES);
       above.count++;
       tile.count = 0;
       tile.written = 0;
     }
+    if (this.#queue.length >= QUEUED_FILES) this.#writeQueue();
   }
 
   /** Root over all entries. */
@@ -136,19 +143,20 @@ export class TreeWriter {
     return root ?? EMPTY_ROOT;
   }
 
-  /** Writes the partial tiles, so that the files hold the whole tree. */
+  /** Writes full and partial tiles, so that the files hold the whole tree. */
   flush(): void {
+    this.#writeQueue();
     const width = this.#size % TILE_WIDTH;
     const n = Math.floor(this.#size / TILE_WIDTH);
     if (width > this.#bundleWritten) {
-      this.#write('entries', n, width, this.#bundle.subarray(0, width * ENTRY_BYTES));
+      this.#write(this.#path('entries', n, width), this.#bundle.subarray(0, width * ENTRY_BYTES));
       this.#bundleWritten = width;
     }
     for (let level = 0, nodes = this.#size; level < this.#levels.length; level++) {
       const tile = this.#levels[level]!;
       const place = Math.floor(nodes / TILE_WIDTH);
       if (tile.count > tile.written) {
-        this.#write(level, place, tile.count, tile.hashes.subarray(0, tile.count * HASH_BYTES));
+        this.#write(this.#path(level, place, tile.count), tile.hashes.subarray(0, tile.count * HASH_BYTES));
         tile.written = tile.count;
       }
       nodes = place;
@@ -172,21 +180,34 @@ export class TreeWriter {
     return this.#synced;
   }
 
-  #writeFull(kind: TileKind, n: number, bytes: Buffer): void {
-    this.#pending.push({ path: this.#write(kind, n, TILE_WIDTH, bytes), size: this.#size });
+  /** Queues a full tile; its bytes are copied. */
+  #queueFull(kind: TileKind, n: number, bytes: Buffer): void {
+    if (this.#dry) return;
+    this.#queue.push({ path: this.#path(kind, n, TILE_WIDTH), bytes: Buffer.from(bytes), size: this.#size });
   }
 
-  #write(kind: TileKind, n: number, width: number, bytes: Uint8Array): string {
-    const path = join(this.#ledger, 'tile', tilePath(kind, n, width));
-    if (this.#dry) return path;
+  #writeQueue(): void {
+    const queue = this.#queue;
+    this.#queue = [];
+    for (const { path, bytes, size } of queue) {
+      this.#write(path, bytes);
+      this.#pending.push({ path, size });
+      this.#pendingDirectories.add(dirname(path));
+    }
+  }
+
+  #path(kind: TileKind, n: number, width: number): string {
+    return join(this.#ledger, 'tile', tilePath(kind, n, width));
+  }
+
+  #write(path: string, bytes: Uint8Array): void {
+    if (this.#dry) return;
     const directory = dirname(path);
     if (!this.#knownDirectories.has(directory)) {
       for (const made of makeDirectoryLater(directory)) this.#pendingDirectories.add(dirname(made));
       this.#knownDirectories.add(directory);
     }
-    if (width === TILE_WIDTH) this.#pendingDirectories.add(directory);
     replaceFileLater(path, bytes);
-    return path;
   }
 
   #level(level: number): OpenTile {

@@ -61,7 +61,8 @@ export const actorSchema = z
     via: z.string().optional().meta({ description: 'The rung of the ladder the actor comes from.' }),
     reason: z.string().optional().meta({ description: 'Why there is no actor, or why a claim was not verified.' }),
     claim: z.string().optional().meta({
-      description: 'Which signed claim vouches: the start of SHA-256 over its key id, a line feed and its nonce, base64url.',
+      description:
+        'Which signed claim vouches: the start of SHA-256 over its key id, a line feed and its nonce, base64url.',
     }),
     db_user: z.string().optional(),
   })

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { readCursor } from '../../../src/pipeline/delivery/cursor-file.ts';
 import { SharedEndTail, SharedEndWriter } from '../../../src/pipeline/delivery/shared-end.ts';
@@ -28,6 +28,20 @@ function inThread(trial: SinkTrial, type: string, options: unknown) {
     control: (record) => ledger.control(record),
   });
   return { ...handle, abort: () => abort.abort() };
+}
+
+/** Nice values of this process's threads, by their ids: the 19th field of a thread's stat, behind the name in parentheses. */
+function threads(): Map<string, number> {
+  const found = new Map<string, number>();
+  for (const id of readdirSync('/proc/self/task')) {
+    try {
+      const stat = readFileSync(`/proc/self/task/${id}/stat`, 'utf8');
+      found.set(id, Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[16]));
+    } catch {
+      // It ended meanwhile.
+    }
+  }
+  return found;
 }
 
 const idsIn = (path: string) =>
@@ -79,6 +93,20 @@ describe('a sink in a thread', () => {
     sink.abort();
     await sink.done;
     expect(readCursor(trial.ledger.cursorPath('sink'))?.index).toBe(0);
+  });
+
+  test.skipIf(process.platform !== 'linux')('has a lower priority than the thread that captures', async () => {
+    await using dir = await temporaryDirectory();
+    await using trial = await runTrial();
+    await trial.fill(1);
+    const before = threads();
+    const own = Math.min(...before.values());
+    const options = fileOptions.parse({ type: 'file', path: dir.join('out.ndjson'), batch_wait_ms: 5 });
+    const sink = inThread(trial, 'file', options);
+    await trial.until(() => sink.status().cursor === 1, 'the record');
+    const lower = [...threads()].filter(([id, nice]) => !before.has(id) && nice > own);
+    expect(lower).toHaveLength(1);
+    await sink.drain();
   });
 
   test('that cannot be made fails alone, with its code', async () => {
