@@ -10,6 +10,7 @@ export default defineConfig({
     // try is named in the report; on a developer's machine it fails.
     retry: process.env['CI'] ? 2 : 0,
     testTimeout: 60_000,
-    hookTimeout: 120_000,
+    // The first run of all builds the receivers of the sinks, one after the other: whoever is last waits for all.
+    hookTimeout: 900_000,
   },
 });
