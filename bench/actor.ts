@@ -11,7 +11,7 @@ import { createSigner } from '../src/context/signer.ts';
 import { ByteWriter } from '../src/record/byte-writer.ts';
 import { providePostgres } from '../test/support/provide.ts';
 import { consumerCommand } from './lib/consumers.ts';
-import { drainBacklog } from './lib/drain.ts';
+import { withDrains } from './lib/drain.ts';
 import { median, processUsage } from './lib/measure.ts';
 import { startBenchServer } from './lib/postgres.ts';
 import { saveResult } from './lib/report.ts';
@@ -239,27 +239,29 @@ const DRAIN_KINDS = [
 async function benchDrain(rounds: number): Promise<void> {
   const server = await startBenchServer();
   try {
-    const backlogs = [];
+    const backlogs: { kind: string; slot: string; end: string }[] = [];
     for (const [at, kind] of DRAIN_KINDS.entries()) backlogs.push({ kind, ...(await backlog(server, at, kind)) });
     const runs = new Map<string, { rate: number; cpu: number }[]>();
-    for (let round = 0; round < rounds; round++) {
-      for (const { kind, slot, end } of backlogs) {
-        await server.query(`select pg_copy_logical_replication_slot('${slot}', 'drain', false, 'pgoutput')`);
-        const changes = DRAIN_BLOCKS * CHANGES_IN_BLOCK;
-        const run = await drainBacklog({
-          name: kind,
-          command: consumerCommand('changetrail'),
-          environment: { ...server.environment('drain'), END_LSN: end, ACTORS: JSON.stringify(ACTORS) },
-          changes,
-          writes: true,
-        });
-        const list = runs.get(kind) ?? [];
-        list.push({ rate: changes / run.wallSeconds, cpu: (run.cpuSeconds * 1e6) / changes });
-        runs.set(kind, list);
-        await server.query(`select pg_drop_replication_slot('drain')`);
+    await withDrains(async (drain) => {
+      for (let round = 0; round < rounds; round++) {
+        for (const { kind, slot, end } of backlogs) {
+          await server.query(`select pg_copy_logical_replication_slot('${slot}', 'drain', false, 'pgoutput')`);
+          const changes = DRAIN_BLOCKS * CHANGES_IN_BLOCK;
+          const run = await drain({
+            name: kind,
+            command: consumerCommand('changetrail'),
+            environment: { ...server.environment('drain'), END_LSN: end, ACTORS: JSON.stringify(ACTORS) },
+            changes,
+            writes: true,
+          });
+          const list = runs.get(kind) ?? [];
+          list.push({ rate: changes / run.wallSeconds, cpu: (run.cpuSeconds * 1e6) / changes });
+          runs.set(kind, list);
+          await server.query(`select pg_drop_replication_slot('drain')`);
+        }
+        console.error(`actor: drain, round ${round + 1} of ${rounds}`);
       }
-      console.error(`actor: drain, round ${round + 1} of ${rounds}`);
-    }
+    });
     const base = median(runs.get(DRAIN_KINDS[0]!)!.map((run) => run.rate));
     saveResult({
       workload: 'Actor drain',

@@ -1,7 +1,7 @@
 // W1: how fast a backlog is drained from a PostgreSQL slot.
 import { consumerCommand } from './lib/consumers.ts';
 import { debeziumCommand } from './lib/debezium.ts';
-import { drainBacklog } from './lib/drain.ts';
+import { type Drain, withDrains } from './lib/drain.ts';
 import { type Measured, median } from './lib/measure.ts';
 import { type BenchServer, findRecvlogical, startBenchServer } from './lib/postgres.ts';
 import { saveResult } from './lib/report.ts';
@@ -24,15 +24,17 @@ export async function runW1(options: BenchOptions): Promise<void> {
   try {
     const endLsn = await prepare(server, options.changes);
     const runs = new Map<string, Measured[]>(consumers.map((consumer) => [consumer.name, []]));
-    for (let round = 0; round < options.rounds; round++) {
-      for (const consumer of consumers) {
-        const run = await drain(server, consumer, endLsn, options.changes);
-        runs.get(consumer.name)!.push(run);
-        console.error(
-          `round ${round + 1}: ${consumer.name} ${Math.round(options.changes / run.wallSeconds)} changes/s, ${run.cpuSeconds.toFixed(2)} CPU s, ${Math.round(run.peakRssMiB)} MiB`,
-        );
+    await withDrains(async (drain) => {
+      for (let round = 0; round < options.rounds; round++) {
+        for (const consumer of consumers) {
+          const run = await onSlot(server, consumer, endLsn, options.changes, drain);
+          runs.get(consumer.name)!.push(run);
+          console.error(
+            `round ${round + 1}: ${consumer.name} ${Math.round(options.changes / run.wallSeconds)} changes/s, ${run.cpuSeconds.toFixed(2)} CPU s, ${Math.round(run.peakRssMiB)} MiB`,
+          );
+        }
       }
-    }
+    });
     report(server, options, runs, absent);
   } finally {
     await server.close();
@@ -98,11 +100,17 @@ async function prepare(server: BenchServer, changes: number): Promise<string> {
   return row!.lsn;
 }
 
-async function drain(server: BenchServer, consumer: Consumer, endLsn: string, changes: number): Promise<Measured> {
+async function onSlot(
+  server: BenchServer,
+  consumer: Consumer,
+  endLsn: string,
+  changes: number,
+  drain: (run: Drain) => Promise<Measured>,
+): Promise<Measured> {
   const slot = 'drain';
   await server.query(`select pg_copy_logical_replication_slot('base', '${slot}', false, 'pgoutput')`);
   try {
-    return await drainBacklog({
+    return await drain({
       name: consumer.name,
       command: consumer.command(endLsn, slot),
       environment: { ...server.environment(slot), END_LSN: endLsn },

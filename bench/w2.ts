@@ -1,7 +1,7 @@
 // W2: how fast a backlog is drained from a MongoDB change stream.
 import { consumerCommand } from './lib/consumers.ts';
 import { debeziumCommand } from './lib/debezium.ts';
-import { drainBacklog } from './lib/drain.ts';
+import { withDrains } from './lib/drain.ts';
 import { goReaderCommand } from './lib/go-mongo.ts';
 import { type Measured, median } from './lib/measure.ts';
 import { prepareMongo } from './lib/mongo.ts';
@@ -36,16 +36,18 @@ export async function runW2(options: W2Options): Promise<W2Row[]> {
   const { server, environment } = await prepareMongo(options.changes, false);
   try {
     const runs = new Map<string, Measured[]>(consumers.map((consumer) => [consumer.name, []]));
-    for (let round = 0; round < options.rounds; round++) {
-      for (const consumer of consumers) {
-        const run = await drainBacklog({ ...consumer, environment, changes: options.changes });
-        runs.get(consumer.name)!.push(run);
-        const rate = Math.round(options.changes / run.wallSeconds);
-        console.error(
-          `round ${round + 1}: ${consumer.name} ${rate} changes/s, ${run.cpuSeconds.toFixed(2)} CPU s, ${Math.round(run.peakRssMiB)} MiB`,
-        );
+    await withDrains(async (drain) => {
+      for (let round = 0; round < options.rounds; round++) {
+        for (const consumer of consumers) {
+          const run = await drain({ ...consumer, environment, changes: options.changes });
+          runs.get(consumer.name)!.push(run);
+          const rate = Math.round(options.changes / run.wallSeconds);
+          console.error(
+            `round ${round + 1}: ${consumer.name} ${rate} changes/s, ${run.cpuSeconds.toFixed(2)} CPU s, ${Math.round(run.peakRssMiB)} MiB`,
+          );
+        }
       }
-    }
+    });
     const rows = rowsOf(runs, options.changes);
     report(server.version, options, rows, absent);
     return rows;

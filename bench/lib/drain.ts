@@ -1,5 +1,5 @@
 // One run of a consumer over a backlog: what it used, and the proof that every change came through.
-import { createReadStream, mkdtempSync, rmSync } from 'node:fs';
+import { createReadStream, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -15,22 +15,31 @@ export interface Drain {
   readonly writes: boolean;
 }
 
-/** Runs in a directory of its own, which is removed afterwards and not on the consumer's time. */
-export async function drainBacklog({ name, command, environment, changes, writes }: Drain): Promise<Measured> {
+/**
+ * Runs `work` with a function that drains a backlog once, each time into a directory of its own. All of them are removed at
+ * the end and not between the runs: for minutes ext4 looks at every inode that was just freed before it makes a file, which
+ * costs the next run ten times what its tiles cost a user.
+ */
+export async function withDrains<T>(work: (drain: (run: Drain) => Promise<Measured>) => Promise<T>): Promise<T> {
   const directory = mkdtempSync(join(tmpdir(), 'changetrail-drain-'));
+  try {
+    return await work((run) => drainOnce(run, mkdtempSync(join(directory, 'run-'))));
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+async function drainOnce(run: Drain, directory: string): Promise<Measured> {
+  const { name, command, environment, changes, writes } = run;
   const out = join(directory, 'out.ndjson');
   const log = join(directory, 'log');
-  let kept = false;
-  try {
-    const env = { ...environment, EXPECTED: String(changes), OUT: out, BENCH_DATA: directory };
-    const run = await measure(command, env, log);
-    kept = run.exitCode !== 0;
-    if (kept) throw new Error(`${name} ended with ${run.exitCode}; see ${log}`);
-    if (writes) await requireChanges(out, changes, name);
-    return run;
-  } finally {
-    if (!kept) rmSync(directory, { recursive: true, force: true });
+  const env = { ...environment, EXPECTED: String(changes), OUT: out, BENCH_DATA: directory };
+  const measured = await measure(command, env, log);
+  if (measured.exitCode !== 0) {
+    throw new Error(`${name} ended with ${measured.exitCode}:\n${readFileSync(log, 'utf8').slice(-2000)}`);
   }
+  if (writes) await requireChanges(out, changes, name);
+  return measured;
 }
 
 /** A fast wrong answer is worth nothing: every change must be there. */

@@ -45,7 +45,7 @@ export async function compressSegment({ path }: Segment): Promise<void> {
 async function checkCopy(path: string, digest: string, size: number): Promise<void> {
   const copy = createHash('sha256');
   let length = 0;
-  for (const { bytes } of readLines(path, 0)) {
+  for (const { bytes } of readLines(path, 0, { reuse: true })) {
     copy.update(bytes);
     length += bytes.length;
     // Others have their turn between blocks.

@@ -173,7 +173,7 @@ function scanEnd(segmentsDir: string): number {
   const last = listSegments(segmentsDir).at(-1);
   if (last === undefined) return 0;
   let next = last.first;
-  for (const block of readLines(last.path, 0)) next += block.ends.length;
+  for (const block of readLines(last.path, 0, { reuse: true })) next += block.ends.length;
   return next;
 }
 

@@ -36,7 +36,7 @@ export function recoverTail(segmentsDir: string): RecoveredTail {
 function scanSegment(segment: Segment): { next: number; size: number } {
   let next = segment.first;
   let size = 0;
-  for (const block of readLines(segment.path, 0)) {
+  for (const block of readLines(segment.path, 0, { reuse: true })) {
     let start = 0;
     for (const end of block.ends) {
       checkLine(segment, block.bytes.subarray(start, end - 1), next);

@@ -128,6 +128,7 @@ export class TreeFollower {
       const last = this.#segment === end.segment;
       const lines = readLines(segmentPath(this.#segments, this.#segment), this.#offset, {
         digestLong: true,
+        reuse: true,
         ...(last ? { to: end.offset } : {}),
       });
       for (const block of lines) {

@@ -225,7 +225,7 @@ export class LedgerTree {
       this.#timer = null;
       // A failure is told to who listens for it.
       this.#work(true).catch(() => undefined);
-    }, dueAt - now());
+    }, Math.max(0, dueAt - now()));
   }
 
   /** One round, after the one that may be running. `retry`: a signature that fails is left for later. */

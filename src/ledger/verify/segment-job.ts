@@ -57,7 +57,7 @@ class SegmentCheck {
     const { path } = this.#job;
     let torn = 0;
     try {
-      for (const block of readLines(path, 0)) this.#block(block);
+      for (const block of readLines(path, 0, { reuse: true })) this.#block(block);
       // Gone: retention or compression took it while it was read, whole.
       if (!path.endsWith('.zst')) torn = (statSync(path, { throwIfNoEntry: false })?.size ?? this.#end) - this.#end;
     } catch (error) {
