@@ -221,11 +221,14 @@ export class LedgerTree {
       this.#clearTimer();
     }
     this.#dueAt = dueAt;
-    this.#timer = setTimeout(() => {
-      this.#timer = null;
-      // A failure is told to who listens for it.
-      this.#work(true).catch(() => undefined);
-    }, Math.max(0, dueAt - now()));
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = null;
+        // A failure is told to who listens for it.
+        this.#work(true).catch(() => undefined);
+      },
+      Math.max(0, dueAt - now()),
+    );
   }
 
   /** One round, after the one that may be running. `retry`: a signature that fails is left for later. */
