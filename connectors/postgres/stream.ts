@@ -10,7 +10,7 @@ import { quoteIdent } from './client.ts';
 import type { PgoutputDecoder } from './decode/pgoutput.ts';
 import type { RelationMessage } from './decode/relation.ts';
 import { postgresError } from './errors.ts';
-import { LargeMessages } from './large-messages.ts';
+import { MessageFraming } from './framing.ts';
 import { formatLsn, POSTGRES_EPOCH_MICROS, parseLsn } from './lsn.ts';
 
 /** Confirmations are gathered: each costs the server a wake-up, and now and then a write of its slot. */
@@ -55,25 +55,20 @@ export interface StreamOptions {
   now(): number;
 }
 
-/** Hands the raw bytes of each message on; the package does connection, authentication, TLS and framing. */
+/**
+ * What the package starts for us. It does connection, authentication, TLS and keepalives; changes go to our decoder before
+ * they come to it (docs/adr/0007), so its `parse` is never asked.
+ */
 class RawPlugin extends PgoutputPlugin {
   readonly #start: (client: pg.Client, lsn: string) => Promise<unknown>;
-  readonly #receive: (message: Buffer) => void;
 
-  constructor(start: (client: pg.Client, lsn: string) => Promise<unknown>, receive: (message: Buffer) => void) {
+  constructor(start: (client: pg.Client, lsn: string) => Promise<unknown>) {
     super({ protoVersion: 1, publicationNames: [] });
     this.#start = start;
-    this.#receive = receive;
   }
 
   override async start(client: pg.Client, _slot: string, lsn: string): Promise<void> {
     await this.#start(client, lsn);
-  }
-
-  override parse(message: Buffer): never {
-    this.#receive(message);
-    // Nothing of the package looks at what is returned; its own decoder would return an object a message.
-    return undefined as never;
   }
 }
 
@@ -189,35 +184,37 @@ export class PostgresStream implements SourceStream {
         `START_REPLICATION SLOT ${quoteIdent(slot)} LOGICAL ${lsn} (proto_version '1', publication_names '${names}', messages 'true')`,
       );
     };
-    return new RawPlugin(start, (message) => this.#receive(message));
+    return new RawPlugin(start);
   }
 
-  /** Stands between the socket and the driver's parser: large messages come whole, small reads are gathered. */
+  /** Stands between the socket and the driver's parser: changes are decoded where they were read, small reads are gathered. */
   #readFrom(stream: Socket): void {
     const parsers = stream.listeners('data') as ((chunk: Buffer) => void)[];
     stream.removeAllListeners('data');
-    const messages = new LargeMessages((chunk) => {
-      for (const parse of parsers) parse.call(stream, chunk);
+    const framing = new MessageFraming({
+      wal: (bytes, start, end) => this.#receive(bytes, start, end),
+      other: (messages) => {
+        for (const parse of parsers) parse.call(stream, messages);
+      },
     });
     stream.on('data', (chunk: Buffer) => {
-      const { length } = chunk;
-      messages.push(chunk);
-      this.#gather(length);
+      this.#receivedAt = this.#options.now();
+      framing.push(chunk);
+      this.#gather(chunk.length);
     });
   }
 
-  /** Called by the package in the socket's data event: nothing may be thrown from here. */
-  #receive(message: Buffer): void {
-    this.#receivedAt = this.#options.now();
+  /** Called in the socket's data event: nothing may be thrown from here. */
+  #receive(bytes: Buffer, start: number, end: number): void {
     if (this.#stopping) return;
-    // The package's buffer is used again for later messages, so what must wait is copied.
-    if (this.#held !== null) this.#held.push(Buffer.from(message));
-    else this.#decode(message);
+    // The bytes are used again for later messages, so what must wait is copied.
+    if (this.#held !== null) this.#held.push(Buffer.from(bytes.subarray(start, end)));
+    else this.#decode(bytes, start, end);
   }
 
-  #decode(message: Buffer): void {
+  #decode(bytes: Buffer, start: number, end: number): void {
     try {
-      const relation = this.#options.decoder.decode(message);
+      const relation = this.#options.decoder.decode(bytes, start, end);
       if (relation !== null) this.#hold(relation);
       if (this.#options.output.full) this.#waitForRoom();
     } catch (error) {
@@ -236,7 +233,7 @@ export class PostgresStream implements SourceStream {
         this.#held = null;
         for (const [i, message] of held.entries()) {
           if (this.#stopping) return;
-          this.#decode(message);
+          this.#decode(message, 0, message.length);
           if (this.#held !== null) {
             // Another relation: the rest waits for that one.
             (this.#held as Buffer[]).push(...held.slice(i + 1));
@@ -291,7 +288,6 @@ export class PostgresStream implements SourceStream {
   }
 
   #heartbeat(lsn: string, respond: boolean): void {
-    this.#receivedAt = this.#options.now();
     if (this.#stopping) return;
     // Inside a transaction the position says nothing of what is still to come.
     if (!this.#options.decoder.inTransaction && this.#held === null) {

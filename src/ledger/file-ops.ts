@@ -230,25 +230,46 @@ export function replaceFileLater(path: string, content: Uint8Array): void {
   });
 }
 
+/**
+ * As `replaceFileLater`, for a name that most often is new: it is then written in its place, and a crash may leave a part of it
+ * there. For files that nobody reads before something durable says that they are whole.
+ */
+export function createFileLater(path: string, content: Uint8Array): void {
+  const fd = attempt(path, 'create', () => {
+    faultPoint?.('create', path);
+    try {
+      return fs.openSync(path, 'wx', 0o640);
+    } catch (cause) {
+      if (systemCode(cause) === 'EEXIST') return null;
+      throw cause;
+    }
+  });
+  if (fd === null) replaceFileLater(path, content);
+  else attempt(path, 'write', () => writeAndClose(fd, path, content, false));
+}
+
 function writeTemporary(path: string, content: string | Uint8Array, mode: number, sync: boolean): string {
   const bytes = typeof content === 'string' ? Buffer.from(content, 'utf8') : content;
   const temporary = join(dirname(path), `.${basename(path)}.tmp`);
   return attempt(path, 'write', () => {
     faultPoint?.('create', path);
-    const fd = fs.openSync(temporary, 'w', mode);
-    try {
-      const some = faultPoint?.('write', path);
-      if (some !== undefined) writeSome(fd, bytes, 0, some);
-      fs.writeFileSync(fd, bytes);
-      if (sync) {
-        faultPoint?.('sync', path);
-        fs.fsyncSync(fd);
-      }
-    } finally {
-      fs.closeSync(fd);
-    }
+    writeAndClose(fs.openSync(temporary, 'w', mode), path, bytes, sync);
     return temporary;
   });
+}
+
+function writeAndClose(fd: number, path: string, bytes: Uint8Array, sync: boolean): void {
+  try {
+    const some = faultPoint?.('write', path);
+    if (some !== undefined) writeSome(fd, bytes, 0, some);
+    fs.writeFileSync(fd, bytes);
+    if (sync) {
+      faultPoint?.('sync', path);
+      fs.fsyncSync(fd);
+    }
+  } finally {
+    fs.closeSync(fd);
+  }
 }
 
 /** Gives a file or directory another name in the same file system; durable on return. */

@@ -8,6 +8,7 @@ import type { DurableEnd } from './writer.ts';
 
 /** Calls are answered in order; after a rejection the engine is of no more use. */
 export interface TreeEngine {
+  advance(end: DurableEnd): Promise<void>;
   integrate(end: DurableEnd): Promise<Integrated>;
   publish(noteText: string): Promise<void>;
   save(path: string, state: Omit<TreeState, 'synced'>, entries: number): Promise<number>;
@@ -16,7 +17,7 @@ export interface TreeEngine {
 }
 
 export type EngineCall =
-  | { readonly call: 'integrate'; readonly end: DurableEnd }
+  | { readonly call: 'advance' | 'integrate'; readonly end: DurableEnd }
   | { readonly call: 'publish'; readonly noteText: string }
   | {
       readonly call: 'save';
@@ -40,6 +41,8 @@ export type EngineReply =
 /** Does one call; the one place that knows what each means. */
 export function serve(follower: TreeFollower, call: EngineCall): unknown {
   switch (call.call) {
+    case 'advance':
+      return follower.advance(call.end);
     case 'integrate':
       return follower.integrate(call.end);
     case 'publish':
@@ -97,6 +100,7 @@ export async function threadEngine(start: FollowerStart): Promise<TreeEngine> {
 
 function engine(ask: <T>(call: EngineCall) => Promise<T>, close: () => Promise<void>): TreeEngine {
   return {
+    advance: (end) => ask({ call: 'advance', end }),
     async integrate(end) {
       const { root, ...rest } = await ask<Integrated>({ call: 'integrate', end });
       return { ...rest, root: Buffer.from(root) };

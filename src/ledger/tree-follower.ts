@@ -87,6 +87,11 @@ export class TreeFollower {
     return this.#tree.size;
   }
 
+  /** Adds everything up to `end`; tiles are written when many are full, and by `integrate`. @throws as `integrate` */
+  advance(end: DurableEnd): void {
+    this.#guarded(() => this.#advance(end.next, end));
+  }
+
   /** Adds everything up to `end` and writes the tiles. @throws AUD_LEDGER_WRITE, AUD_LEDGER_CORRUPT; then it is of no more use */
   integrate(end: DurableEnd): Integrated {
     return this.#guarded(() => {

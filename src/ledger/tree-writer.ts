@@ -1,7 +1,7 @@
 // Grows the tree from the lines of the ledger and writes its tiles. One writer a ledger; no thread, no signature.
 import { dirname, join } from 'node:path';
 import { AuditError } from '../errors/audit-error.ts';
-import { discardFile, makeDirectoryLater, replaceFileLater, syncDirectory, syncFile } from './file-ops.ts';
+import { createFileLater, discardFile, makeDirectoryLater, syncDirectory, syncFile } from './file-ops.ts';
 import type { LineBlock } from './lines.ts';
 import {
   EMPTY_ROOT,
@@ -31,7 +31,8 @@ const QUEUED_FILES = 1024;
  * Keeps the right edge of the tree in memory: one open tile a level and the open bundle. Full tiles and partial ones are
  * written by `flush`, in one burst: each creation may have to wait for a commit of the file system's journal, which the
  * writer's syncs cause without end, and in a burst few do (bench/RESULTS.md, W1). Tiles are not synced when they are
- * written: the segments are their journal, and what `sync` has not confirmed is made again from them after a crash.
+ * written: the segments are their journal, and what `sync` has not confirmed is made again from them after a crash. Nobody
+ * reads a tile before a checkpoint covers it.
  */
 export class TreeWriter {
   readonly #ledger: string;
@@ -207,7 +208,7 @@ export class TreeWriter {
       for (const made of makeDirectoryLater(directory)) this.#pendingDirectories.add(dirname(made));
       this.#knownDirectories.add(directory);
     }
-    replaceFileLater(path, bytes);
+    createFileLater(path, bytes);
   }
 
   #level(level: number): OpenTile {

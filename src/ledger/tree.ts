@@ -22,6 +22,8 @@ const UNSYNCED_ENTRIES = 1 << 19;
 const SYNC_ENTRIES = 1 << 16;
 /** At the end only a moment's work: what is left over is hashed again by the next start, which is faster than syncing it. */
 const CLOSE_ENTRIES = 1 << 14;
+/** Under load entries are hashed while they come, as many at a time, so that a head or the end finds little left to do. */
+const EAGER_ENTRIES = 1 << 13;
 /** A signing command that fails is tried again after this. */
 const RESIGN_MS = 5_000;
 
@@ -58,6 +60,8 @@ export class LedgerTree {
   #unsynced = 0;
   /** The state file says less than is known. */
   #dirty = false;
+  /** Entries that the engine has. */
+  #hashed: number;
   #working: Promise<void> | null = null;
   #stopListening: (() => void) | null = null;
   #savedAt: number;
@@ -70,6 +74,7 @@ export class LedgerTree {
     this.#head = head;
     this.#keys = state?.keys ?? [];
     this.#savedAt = options.now();
+    this.#hashed = options.writer.durable.next;
   }
 
   /**
@@ -209,9 +214,29 @@ export class LedgerTree {
     }
   }
 
-  /** Plans the next round; `atLeastMs` puts it off. */
+  /** Plans what is to be done next; `atLeastMs` puts the next head off. */
   #schedule(atLeastMs = 0): void {
     if (this.#stopListening === null || this.#working !== null || this.#closed || this.#failure !== null) return;
+    this.#scheduleHead(atLeastMs);
+    if (this.#options.writer.durable.next - this.#hashed >= EAGER_ENTRIES) this.#advance();
+  }
+
+  #advance(): void {
+    const end = this.#options.writer.durable;
+    this.#working = this.#engine.advance(end).then(
+      () => {
+        this.#hashed = end.next;
+        this.#working = null;
+        this.#schedule();
+      },
+      (error) => {
+        this.#working = null;
+        this.#fail(error);
+      },
+    );
+  }
+
+  #scheduleHead(atLeastMs: number): void {
     const { writer, now, publishMs = DEFAULT_PUBLISH_MS } = this.#options;
     const behind = this.#dirty || writer.durable.next !== this.#head?.size;
     if (!behind && this.#unsynced === 0) return;
@@ -260,6 +285,7 @@ export class LedgerTree {
   async #round(): Promise<void> {
     const { writer, signers, now } = this.#options;
     const integrated = await this.#engine.integrate(writer.durable);
+    this.#hashed = integrated.size;
     const keys = signers.current();
     if (integrated.size !== this.#head?.size || !sameSigners(this.#head, keys)) await this.#publish(integrated, keys);
     this.#unsynced = integrated.unsynced;

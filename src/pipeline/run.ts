@@ -18,7 +18,7 @@ import { type DeliveryHandle, startDelivery } from './delivery/delivery.ts';
 import { sinkMetrics } from './delivery/metrics.ts';
 import type { DeliveryOptions } from './delivery/options.ts';
 import { startSinkThread } from './delivery/thread.ts';
-import { type MetricsPage, startMetricsPage, type TrailFigures } from './metrics-page.ts';
+import type { MetricsPage, TrailFigures } from './metrics-page.ts';
 import { runSource } from './source-runner.ts';
 import { readStatus, StatusFile } from './status-file.ts';
 import { readUsedClaims } from './used-claims.ts';
@@ -128,7 +128,10 @@ class Trail {
 
   async run(): Promise<TrailSummary> {
     const { drain, abort, onProgress } = this.#plan;
-    if (onProgress !== undefined) this.#ledger.writer.onDurable(() => onProgress(this.#changes()));
+    if (onProgress !== undefined) {
+      // After the sources, which listen too, have counted what became durable.
+      this.#ledger.writer.onDurable(() => queueMicrotask(() => onProgress(this.#changes())));
+    }
     if (this.#ledger.torn > 0) {
       this.#plan.log.warn(
         { event: 'torn_write_cut', bytes: this.#ledger.torn },
@@ -142,7 +145,10 @@ class Trail {
     await this.#startSinks();
     this.#status.start();
     const { metrics } = this.#plan.configuration;
-    if (metrics !== undefined) this.#page = await startMetricsPage(metrics.listen, () => this.#figures());
+    if (metrics !== undefined) {
+      const { startMetricsPage } = await import('./metrics-page.ts');
+      this.#page = await startMetricsPage(metrics.listen, () => this.#figures());
+    }
     const running = Object.entries(this.#plan.configuration.sources).map(([name, options]) =>
       this.#runSource(name, options, sources),
     );

@@ -110,30 +110,33 @@ export class PgoutputDecoder {
     return { lsn: tx.lsn, seq: tx.seq, tx: String(tx.xid), time: isoMicros(tx.micros), held: tx.seq <= tx.heldSeq };
   }
 
-  decode(b: Buffer): Pending {
-    const kind = b[0]!;
+  /** Takes the message `b[at, end)`; nothing of it is kept. */
+  decode(b: Buffer, at = 0, end = b.length): Pending {
+    // Text is repaired in a copy of all bytes: only of this message's.
+    if (this.#options.checkUtf8 && b.length > end - at) return this.decode(b.subarray(at, end));
+    const kind = b[at]!;
     switch (kind) {
       case INSERT:
       case UPDATE:
       case DELETE:
-        this.#change(kind, b);
+        this.#change(kind, b, at, end);
         return null;
       case BEGIN:
-        this.#begin(b);
+        this.#begin(b, at);
         return null;
       case COMMIT:
-        this.#commit(b);
+        this.#commit(b, at);
         return null;
       case RELATION:
-        return this.#relation(b);
+        return this.#relation(b.subarray(at, end));
       case TRUNCATE:
-        this.#truncate(b);
+        this.#truncate(b.subarray(at, end));
         return null;
       case LOGICAL_MESSAGE:
-        this.#message(b);
+        this.#message(b.subarray(at, end));
         return null;
       case ORIGIN:
-        this.#origin(b);
+        this.#origin(b.subarray(at, end));
         return null;
       case TYPE:
         return null; // Types are looked up by OID when a relation uses them.
@@ -152,10 +155,10 @@ export class PgoutputDecoder {
     return this.#relations;
   }
 
-  #begin(b: Buffer): void {
-    const lsn = b.readBigUInt64BE(1);
-    const micros = b.readBigInt64BE(9) + POSTGRES_EPOCH_MICROS;
-    const xid = b.readUInt32BE(17);
+  #begin(b: Buffer, at: number): void {
+    const lsn = b.readBigUInt64BE(at + 1);
+    const micros = b.readBigInt64BE(at + 9) + POSTGRES_EPOCH_MICROS;
+    const xid = b.readUInt32BE(at + 17);
     const held = this.#held;
     this.commitMs = Number(micros / 1000n);
     this.#transaction = {
@@ -186,16 +189,16 @@ export class PgoutputDecoder {
   }
 
   /** The position of a transaction names its commit and where it ends: a slot stands behind the one or the other. */
-  #commit(b: Buffer): void {
+  #commit(b: Buffer, at: number): void {
     const tx = this.#transaction;
     if (tx === null) throw outOfOrder('Commit');
     this.#transaction = null;
     this.transactions++;
-    this.end = b.readBigUInt64BE(10);
+    this.end = b.readBigUInt64BE(at + 10);
     this.#options.output.reached(`${formatLsn(tx.lsn)} ${formatLsn(this.end)}`);
   }
 
-  #change(kind: number, b: Buffer): void {
+  #change(kind: number, b: Buffer, at: number, end: number): void {
     const tx = this.#transaction;
     if (tx === null) throw outOfOrder('Insert, Update or Delete');
     const seq = tx.seq++;
@@ -204,18 +207,18 @@ export class PgoutputDecoder {
       this.#options.actors.fragment();
       return;
     }
-    const relation = this.#find(b.readUInt32BE(1));
+    const relation = this.#find(b.readUInt32BE(at + 1));
     const context = this.#context;
     context.fragments = tx.fragments;
     context.seq = seq;
     if (kind === INSERT) {
-      this.#read(this.#row, b, 6, relation);
+      this.#readLast(this.#row, b, at + 6, end, relation);
       this.#writer.insert(context, relation, this.#row);
     } else if (kind === UPDATE) {
-      this.#update(b, relation);
+      this.#update(b, at + 5, end, relation);
     } else {
-      this.#read(this.#old, b, 6, relation);
-      this.#writer.delete(context, relation, oldRow(b[5]!, relation, this.#old), this.#old);
+      this.#readLast(this.#old, b, at + 6, end, relation);
+      this.#writer.delete(context, relation, oldRow(b[at + 5]!, relation, this.#old), this.#old);
     }
     this.#counted(relation);
   }
@@ -226,15 +229,15 @@ export class PgoutputDecoder {
     this.changes++;
   }
 
-  #update(b: Buffer, relation: Relation): void {
-    let at = 5;
+  #update(b: Buffer, from: number, end: number, relation: Relation): void {
+    let at = from;
     let old: OldRow = 'none';
     const tag = b[at];
     if (tag === OLD_FULL || tag === OLD_KEY) {
       at = this.#read(this.#old, b, at + 1, relation);
       old = oldRow(tag, relation, this.#old);
     }
-    this.#read(this.#row, b, at + 1, relation);
+    this.#readLast(this.#row, b, at + 1, end, relation);
     this.#writer.update(this.#context, relation, old, this.#old, this.#row);
   }
 
@@ -242,6 +245,11 @@ export class PgoutputDecoder {
     const end = tuple.read(b, at, relation.width);
     if (this.#options.checkUtf8) tuple.repair();
     return end;
+  }
+
+  /** Reads a row that must end where the message does: behind it stand other messages. */
+  #readLast(tuple: Tuple, b: Buffer, at: number, end: number, relation: Relation): void {
+    if (this.#read(tuple, b, at, relation) !== end) throw lengthError();
   }
 
   #truncate(b: Buffer): void {
@@ -309,6 +317,13 @@ function unknownMessage(kind: number): AuditError {
     message: `Replication message of unknown kind 0x${kind.toString(16).padStart(2, '0')}${letter}.`,
     action: 'Nothing after it was confirmed. Update changetrail, or report this with the server version.',
     data: { byte: kind },
+  });
+}
+
+function lengthError(): AuditError {
+  return new AuditError('AUD_PG_PROTOCOL', {
+    message: 'A row does not end where its message ends.',
+    action: 'Report this with the server version.',
   });
 }
 

@@ -1,7 +1,11 @@
-import { celEnv, isCelError, parse, plan } from '@bufbuild/cel';
+import { createRequire } from 'node:module';
 import { AuditError, messageOf } from '../../errors/audit-error.ts';
 import { membersOf, parseAt } from '../../record/json-scan.ts';
 import type { DeliveryOptions } from './options.ts';
+
+const load = createRequire(import.meta.url);
+/** Loaded where a sink has an expression: it is a third of the modules of a start, and of its time. */
+const cel = () => load('@bufbuild/cel') as typeof import('@bufbuild/cel');
 
 type FilterOptions = NonNullable<DeliveryOptions['filter']>;
 
@@ -81,6 +85,7 @@ export function compilePatterns(patterns: readonly string[]): Test {
 }
 
 function compileExpression(source: string, onError: (message: string) => void): Filter {
+  const { isCelError } = cel();
   const evaluate = planExpression(source);
   return (line) => {
     const result = evaluate({ record: JSON.parse(line.toString('utf8')) as never });
@@ -91,6 +96,7 @@ function compileExpression(source: string, onError: (message: string) => void): 
 }
 
 function planExpression(source: string): (bindings: { record: never }) => unknown {
+  const { celEnv, isCelError, parse, plan } = cel();
   try {
     const evaluate = plan(celEnv(), parse(source)) as (bindings: { record: never }) => unknown;
     const result = evaluate({ record: {} as never });
