@@ -2,7 +2,11 @@ import { AuditError } from '../../src/errors/audit-error.ts';
 
 /** An LSN as the server writes it: `16/B374D848`. The number is the byte position in the write-ahead log, 64 bits. */
 export function formatLsn(lsn: bigint): string {
-  return `${(lsn >> 32n).toString(16).toUpperCase()}/${(lsn & 0xffffffffn).toString(16).toUpperCase()}`;
+  return `${hex(Number(lsn >> 32n))}/${hex(Number(lsn & 0xffffffffn))}`;
+}
+
+function hex(value: number): string {
+  return value.toString(16).toUpperCase();
 }
 
 /** @throws AUD_PG_PROTOCOL when the text is not an LSN. */

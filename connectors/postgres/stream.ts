@@ -12,6 +12,7 @@ import type { RelationMessage } from './decode/relation.ts';
 import { postgresError } from './errors.ts';
 import { MessageFraming } from './framing.ts';
 import { formatLsn, POSTGRES_EPOCH_MICROS, parseLsn } from './lsn.ts';
+import { type ReplicationSocket, replicationSocket } from './replication-socket.ts';
 
 /** Confirmations are gathered: each costs the server a wake-up, and now and then a write of its slot. */
 const CONFIRM_MS = 100;
@@ -20,15 +21,15 @@ const STATUS_MS = 10_000;
 /** The server answers a status that asks for it; silence for this long means the connection is dead. */
 const SILENCE_MS = 60_000;
 /**
- * Under load the socket rests this long after a small read, so that the next one is large. The server sends each message
+ * Under load the socket rests this long after it gave little, so that it gives much the next time. The server sends each message
  * with a call of its own and every read wakes it: with few large reads it spends its core on decoding (bench/RESULTS.md).
  */
 const GATHER_MS = 2;
 /** Load: as many bytes in one window. Below it, latency counts more than throughput. */
 const GATHER_WINDOW_MS = 10;
 const GATHER_WINDOW_BYTES = 128 << 10;
-/** A read of this size is large: the kernel had gathered. */
-const LARGE_READ_BYTES = 48 << 10;
+/** As much in one turn of the event loop is much: the kernel had gathered, and may have more. */
+const MUCH_BYTES = 48 << 10;
 
 /** How long a stop waits for the last records to become durable and be confirmed. */
 const SETTLE_MS = 5_000;
@@ -82,6 +83,8 @@ interface ReplicationConnection {
 export class PostgresStream implements SourceStream {
   readonly #options: StreamOptions;
   readonly #service: LogicalReplicationService;
+  /** Null with TLS, which reads for itself. */
+  readonly #socket: ReplicationSocket | null;
   #connection: ReplicationConnection | null = null;
   /** Messages that arrived while a relation is looked up. */
   #held: Buffer[] | null = null;
@@ -95,6 +98,8 @@ export class PostgresStream implements SourceStream {
   #confirmTimer: NodeJS.Timeout | null = null;
   #windowStart = 0;
   #windowBytes = 0;
+  /** Bytes read in this turn of the event loop; with TLS in many pieces. */
+  #turnBytes = 0;
   /** What earlier streams of this process have counted. */
   readonly #before: { readonly changes: number; readonly transactions: number };
   #finish!: (error: AuditError | null) => void;
@@ -106,9 +111,11 @@ export class PostgresStream implements SourceStream {
     this.#reached = options.from;
     this.#receivedAt = options.now();
     this.#before = { changes: options.metrics.changes, transactions: options.metrics.transactions };
+    const socket = options.client.ssl ? null : replicationSocket();
+    this.#socket = socket;
     // auto and timeoutSeconds off: the package would acknowledge what was received, not what is durable.
     this.#service = new LogicalReplicationService(
-      { ...options.client },
+      socket === null ? options.client : { ...options.client, stream: () => socket.socket },
       { acknowledge: { auto: false, timeoutSeconds: 0 } },
     );
     this.#finished = new Promise((resolve) => {
@@ -197,11 +204,13 @@ export class PostgresStream implements SourceStream {
         for (const parse of parsers) parse.call(stream, messages);
       },
     });
-    stream.on('data', (chunk: Buffer) => {
+    const read = (bytes: Buffer) => {
       this.#receivedAt = this.#options.now();
-      framing.push(chunk);
-      this.#gather(chunk.length);
-    });
+      framing.push(bytes);
+      this.#gather(bytes.length);
+    };
+    if (this.#socket === null) stream.on('data', read);
+    else this.#socket.take(read);
   }
 
   /** Called in the socket's data event: nothing may be thrown from here. */
@@ -276,13 +285,20 @@ export class PostgresStream implements SourceStream {
   }
 
   #gather(bytes: number): void {
+    if (this.#turnBytes === 0) setImmediate(() => this.#restAfterTurn());
+    this.#turnBytes += bytes;
+  }
+
+  #restAfterTurn(): void {
+    const bytes = this.#turnBytes;
+    this.#turnBytes = 0;
     const now = performance.now();
     if (now - this.#windowStart > GATHER_WINDOW_MS) {
       this.#windowStart = now;
       this.#windowBytes = 0;
     }
     this.#windowBytes += bytes;
-    if (bytes >= LARGE_READ_BYTES || this.#windowBytes < GATHER_WINDOW_BYTES || this.#paused) return;
+    if (bytes >= MUCH_BYTES || this.#windowBytes < GATHER_WINDOW_BYTES || this.#paused || this.#stopping) return;
     this.#pause();
     setTimeout(() => this.#goOn(), GATHER_MS);
   }

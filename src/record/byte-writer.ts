@@ -56,7 +56,15 @@ export class ByteWriter {
 
   /** Copies bytes as they are. */
   bytes(source: Uint8Array): void {
-    this.range(source, 0, source.length);
+    const { length } = source;
+    if (length <= SHORT_BYTES || length > PIECE_BYTES) {
+      this.range(source, 0, length);
+      return;
+    }
+    // All of it: without the view that a part would need.
+    this.ensure(length);
+    this.buf.set(source, this.pos);
+    this.pos += length;
   }
 
   /** Copies `source[start, end)` as it is, in pieces. */

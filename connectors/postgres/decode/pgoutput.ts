@@ -52,6 +52,8 @@ export interface DecoderOptions {
 /** The transaction being received. */
 interface OpenTransaction {
   readonly lsn: bigint;
+  /** `lsn` as text. */
+  readonly position: string;
   readonly xid: number;
   /** Commit time, microseconds since 1970. */
   readonly micros: bigint;
@@ -160,32 +162,33 @@ export class PgoutputDecoder {
     const micros = b.readBigInt64BE(at + 9) + POSTGRES_EPOCH_MICROS;
     const xid = b.readUInt32BE(at + 17);
     const held = this.#held;
+    const position = formatLsn(lsn);
     this.commitMs = Number(micros / 1000n);
     this.#transaction = {
       lsn,
+      position,
       xid,
       micros,
       heldSeq: lsn < held.lsn ? Number.MAX_SAFE_INTEGER : lsn === held.lsn ? held.seq : -1,
-      fragments: this.#fragments(lsn, micros, xid, null),
+      fragments: this.#fragments(position, micros, xid, null),
       seq: 0,
     };
     this.#options.actors.begin({ id: String(xid), timeMs: this.commitMs });
   }
 
-  #fragments(lsn: bigint, micros: bigint, xid: number, origin: string | null): TransactionFragments {
-    const text = formatLsn(lsn);
+  #fragments(position: string, micros: bigint, xid: number, origin: string | null): TransactionFragments {
     return this.#compile({
-      position: text,
+      position,
       time: isoMicros(micros),
       captured: isoMillis(this.#options.now()),
-      source: `,"lsn":"${text}","tx":"${xid}"${origin === null ? '' : `,"origin":${JSON.stringify(origin)}`}`,
+      source: `,"lsn":"${position}","tx":"${xid}"${origin === null ? '' : `,"origin":${JSON.stringify(origin)}`}`,
     });
   }
 
   #origin(b: Buffer): void {
     const tx = this.#transaction;
     if (tx === null) return;
-    tx.fragments = this.#fragments(tx.lsn, tx.micros, tx.xid, cstringReader(b, 9).next());
+    tx.fragments = this.#fragments(tx.position, tx.micros, tx.xid, cstringReader(b, 9).next());
   }
 
   /** The position of a transaction names its commit and where it ends: a slot stands behind the one or the other. */
@@ -195,7 +198,7 @@ export class PgoutputDecoder {
     this.#transaction = null;
     this.transactions++;
     this.end = b.readBigUInt64BE(at + 10);
-    this.#options.output.reached(`${formatLsn(tx.lsn)} ${formatLsn(this.end)}`);
+    this.#options.output.reached(`${tx.position} ${formatLsn(this.end)}`);
   }
 
   #change(kind: number, b: Buffer, at: number, end: number): void {

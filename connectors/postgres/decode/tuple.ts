@@ -3,7 +3,7 @@ import { AuditError } from '../../../src/errors/audit-error.ts';
 import { type ByteWriter, toValidUtf8 } from '../../../src/record/byte-writer.ts';
 import { FORM } from '../types.ts';
 import type { Relation } from './relation.ts';
-import { startsWithDigit, writeValue } from './values.ts';
+import { hasIsoForm, isUtc, startsWithDigit, writeValue } from './values.ts';
 
 /** Length of a cell that holds no bytes. */
 export const NULL_CELL = -1;
@@ -195,6 +195,15 @@ function writeFast(out: ByteWriter, relation: Relation, tuple: Tuple, room: numb
     } else if (form === FORM.PLAIN) {
       o[q++] = QUOTE;
       for (let j = from; j < end; j++) o[q++] = b[j]!;
+      o[q++] = QUOTE;
+    } else if ((form === FORM.TIMESTAMPTZ || form === FORM.TIMESTAMP) && hasIsoForm(b, from, end)) {
+      const utc = form === FORM.TIMESTAMPTZ && isUtc(b, end);
+      const stop = utc ? end - 3 : end;
+      o[q++] = QUOTE;
+      for (let j = from; j < from + 10; j++) o[q++] = b[j]!;
+      o[q++] = 0x54;
+      for (let j = from + 11; j < stop; j++) o[q++] = b[j]!;
+      if (utc) o[q++] = 0x5a;
       o[q++] = QUOTE;
     } else if (form === FORM.TEXT) {
       const at = q;

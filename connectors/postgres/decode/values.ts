@@ -75,20 +75,30 @@ function writeJson(out: ByteWriter, b: Uint8Array, start: number, end: number): 
  * writes them.
  */
 export function writeTimestamp(out: ByteWriter, zone: boolean, b: Uint8Array, start: number, end: number): void {
-  if (end - start < 19 || b[start + 10] !== 0x20 || b[end - 1] === 0x43) {
+  if (!hasIsoForm(b, start, end)) {
     quoted(out, b, start, end);
     return;
   }
   out.byte(QUOTE);
   out.range(b, start, start + 10);
   out.byte(0x54);
-  if (zone && b[end - 3] === 0x2b && b[end - 2] === 0x30 && b[end - 1] === 0x30) {
+  if (zone && isUtc(b, end)) {
     out.range(b, start + 11, end - 3);
     out.byte(0x5a);
   } else {
     out.range(b, start + 11, end);
   }
   out.byte(QUOTE);
+}
+
+/** True of a timestamp's text that ISO 8601 can say. */
+export function hasIsoForm(b: Uint8Array, start: number, end: number): boolean {
+  return end - start >= 19 && b[start + 10] === 0x20 && b[end - 1] !== 0x43;
+}
+
+/** True when the text that ends at `end` has the offset `+00`. */
+export function isUtc(b: Uint8Array, end: number): boolean {
+  return b[end - 3] === 0x2b && b[end - 2] === 0x30 && b[end - 1] === 0x30;
 }
 
 /** Until version 15 the server sends a byte above 0x7f as it is, which is not UTF-8: it is written as later ones do, in octal. */
