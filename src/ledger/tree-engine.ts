@@ -59,11 +59,18 @@ export async function inlineEngine(start: FollowerStart): Promise<TreeEngine> {
   return engine(ask, async () => undefined);
 }
 
+/** Room for young objects. The tree makes short-lived texts only: more room is more memory touched, for nothing. */
+const YOUNG_MB = 3;
+
 /** The engine in a worker thread. @throws as TreeFollower.open */
 export async function threadEngine(start: FollowerStart): Promise<TreeEngine> {
   // The compiled files end in .js, a checkout runs the .ts.
   const file = new URL(import.meta.url.endsWith('.ts') ? './tree-worker.ts' : './tree-worker.js', import.meta.url);
-  const worker = new Worker(file, { workerData: start, name: 'changetrail-tree' });
+  const worker = new Worker(file, {
+    workerData: start,
+    name: 'changetrail-tree',
+    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MB },
+  });
   const waiting: { resolve: (value: unknown) => void; reject: (error: AuditError) => void }[] = [];
   let ended: AuditError | null = null;
   const fail = (error: AuditError) => {
