@@ -19,6 +19,7 @@ const WORKLOADS: Readonly<Record<string, () => Promise<void>>> = {
     (await import('./verify.ts')).runVerify({ rounds, records: Math.max(Number(values.changes), 300_000) }),
   sinks: async () =>
     (await import('./sinks.ts')).runSinks({ rounds, records: Math.min(Number(values.changes), 200_000) }),
+  beside: async () => (await import('./sinks.ts')).runBeside({ rounds }),
   w1: async () => (await import('./w1.ts')).runW1({ rounds, changes: Number(values.changes) }),
   w2: async () => void (await (await import('./w2.ts')).runW2({ rounds, changes: Number(values.changes) })),
   w3: async () =>

@@ -14,18 +14,13 @@ import { startSinkThread } from '../src/pipeline/delivery/thread.ts';
 import { memoryLog } from '../test/support/memory-log.ts';
 import { Receiver } from '../test/support/receivers.ts';
 import { sampleRecord } from '../test/support/sink-ledger.ts';
-import { median } from './lib/measure.ts';
+import { median, touchMemory } from './lib/measure.ts';
 import { saveResult } from './lib/report.ts';
 import { drainByRsyslog, type RsyslogTarget, rsyslogHome } from './lib/rsyslog.ts';
 
 export interface SinkBenchOptions {
   readonly rounds: number;
   readonly records: number;
-}
-
-export async function runSinks(options: SinkBenchOptions): Promise<void> {
-  await benchThroughput(options);
-  await benchCapture(options);
 }
 
 const REGISTRY = new URL('../src/cli/registry.ts', import.meta.url).href;
@@ -36,7 +31,8 @@ interface Row {
   drain(run: string): Promise<number>;
 }
 
-async function benchThroughput({ rounds, records }: SinkBenchOptions): Promise<void> {
+/** How fast each sink delivers a ledger. */
+export async function runSinks({ rounds, records }: SinkBenchOptions): Promise<void> {
   const data = mkdtempSync(join(tmpdir(), 'changetrail-bench-'));
   const ledger = openLedger(data);
   await append(ledger, records);
@@ -210,9 +206,10 @@ class Swallow implements AsyncDisposable {
   }
 }
 
-/** Under `/slow` an answer takes five seconds. */
+/** Under `/slow` an answer takes five seconds. A receiver is another machine's work: here it takes what is left of the cores. */
 const SWALLOW = `
 const http = require('node:http');
+require('node:os').setPriority(19);
 const zlib = require('node:zlib');
 const { parentPort } = require('node:worker_threads');
 let documents = 0;
@@ -227,8 +224,8 @@ const server = http.createServer((request, response) => {
   request.on('data', (chunk) => chunks.push(chunk));
   request.on('end', () => {
     const raw = Buffer.concat(chunks);
-    const body = request.headers['content-encoding'] === 'gzip' ? zlib.gunzipSync(raw) : raw;
-    const answer = request.url.includes('_bulk') ? bulk(body) : '{"text":"Success","code":0}';
+    const body = () => request.headers['content-encoding'] === 'gzip' ? zlib.gunzipSync(raw) : raw;
+    const answer = request.url.includes('_bulk') ? bulk(body()) : '{"text":"Success","code":0}';
     setTimeout(() => response.end(answer), request.url.startsWith('/slow') ? 5000 : 0);
   });
 });
@@ -240,7 +237,8 @@ server.listen(0, '127.0.0.1', () => parentPort.postMessage(server.address().port
 const CAPTURED_RECORDS = 1_000_000;
 const CAPTURE_ROUNDS = 3;
 
-async function benchCapture({ rounds: wanted }: SinkBenchOptions): Promise<void> {
+/** How much a sink slows capture: the ledger's writer with each kind of receiver beside it. */
+export async function runBeside({ rounds: wanted }: Pick<SinkBenchOptions, 'rounds'>): Promise<void> {
   const records = CAPTURED_RECORDS;
   const rounds = Math.max(wanted, CAPTURE_ROUNDS);
   await using swallow = await Swallow.start();
@@ -298,6 +296,7 @@ async function capture(records: number, options: object | null): Promise<number>
     await append(ledger, 100);
     while (sink.status().state === 'starting') await new Promise((resolve) => setTimeout(resolve, 50));
   }
+  touchMemory(data);
   const started = performance.now();
   await append(ledger, records);
   const rate = records / ((performance.now() - started) / 1000);

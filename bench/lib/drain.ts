@@ -1,9 +1,9 @@
 // One run of a consumer over a backlog: what it used, and the proof that every change came through.
-import { closeSync, createReadStream, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { createReadStream, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { type Measured, measure } from './measure.ts';
+import { type Measured, measure, touchMemory } from './measure.ts';
 
 export interface Drain {
   readonly name: string;
@@ -27,22 +27,6 @@ export async function withDrains<T>(work: (drain: (run: Drain) => Promise<Measur
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
-}
-
-/** More than a run writes and needs. */
-const TOUCHED_BYTES = 900 << 20;
-
-/**
- * Writes a file and removes it, so that the pages that a run will need are ones that this machine had a moment ago. A virtual
- * machine gives pages that rest back to its host, and the first touch of each then costs several times what writing it does.
- */
-function touchMemory(directory: string): void {
-  const path = join(directory, 'touched');
-  const piece = Buffer.alloc(1 << 20, 1);
-  const file = openSync(path, 'w');
-  for (let bytes = 0; bytes < TOUCHED_BYTES; bytes += piece.length) writeSync(file, piece);
-  closeSync(file);
-  rmSync(path);
 }
 
 async function drainOnce(run: Drain, directory: string): Promise<Measured> {

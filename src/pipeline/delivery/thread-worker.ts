@@ -31,7 +31,7 @@ const send = (message: FromThread) => port.postMessage(message);
 function giveWay(): void {
   try {
     const thread = Number(basename(readlinkSync('/proc/thread-self')));
-    os.setPriority(thread, os.constants.priority.PRIORITY_BELOW_NORMAL);
+    os.setPriority(thread, os.constants.priority.PRIORITY_LOW);
   } catch {
     // Not Linux, or a system that does not let us: nothing depends on it.
   }
