@@ -16,7 +16,7 @@ const rounds = Number(values.rounds);
 const WORKLOADS: Readonly<Record<string, () => Promise<void>>> = {
   actor: async () => (await import('./actor.ts')).runActor({ rounds }),
   verify: async () =>
-    (await import('./verify.ts')).runVerify({ rounds, records: Math.max(Number(values.changes), 300_000) }),
+    (await import('./verify.ts')).runVerify({ rounds, records: Math.max(Number(values.changes), 1_000_000) }),
   sinks: async () =>
     (await import('./sinks.ts')).runSinks({ rounds, records: Math.min(Number(values.changes), 200_000) }),
   beside: async () => (await import('./sinks.ts')).runBeside({ rounds }),

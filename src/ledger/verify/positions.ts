@@ -10,10 +10,32 @@ export interface Place {
 
 /** `0/1A2B3C8` or `1795573797.18` as two numbers, or null when it is neither (a resume token, say). */
 export function parsePosition(text: string): { high: number; low: number } | null {
-  const lsn = /^([0-9A-Fa-f]{1,8})\/([0-9A-Fa-f]{1,8})$/.exec(text);
-  if (lsn !== null) return { high: Number.parseInt(lsn[1]!, 16), low: Number.parseInt(lsn[2]!, 16) };
-  const ts = /^(\d{1,10})\.(\d{1,10})$/.exec(text);
-  return ts === null ? null : { high: Number(ts[1]), low: Number(ts[2]) };
+  const slash = text.indexOf('/');
+  const divider = slash === -1 ? text.indexOf('.') : slash;
+  if (divider === -1) return null;
+  const [base, digits] = slash === -1 ? [10, 10] : [16, 8];
+  const high = parseDigits(text, 0, divider, base, digits);
+  const low = parseDigits(text, divider + 1, text.length, base, digits);
+  return high === -1 || low === -1 ? null : { high, low };
+}
+
+/** The number that `text[from, to)` is in the base, in `most` digits at most; -1 when it is none. */
+function parseDigits(text: string, from: number, to: number, base: number, most: number): number {
+  if (from === to || to - from > most) return -1;
+  let value = 0;
+  for (let at = from; at < to; at++) {
+    const digit = digitOf(text.charCodeAt(at));
+    if (digit >= base) return -1;
+    value = value * base + digit;
+  }
+  return value;
+}
+
+/** What a hexadecimal digit stands for; more than any digit when it is none. */
+function digitOf(code: number): number {
+  if (code >= 0x30 && code <= 0x39) return code - 0x30;
+  const letter = code | 0x20;
+  return letter >= 0x61 && letter <= 0x66 ? letter - 0x61 + 10 : Number.POSITIVE_INFINITY;
 }
 
 function comparePosition(a: { high: number; low: number }, b: { high: number; low: number }): number {

@@ -47,8 +47,10 @@ export class LineScan {
   /** Open run of each source. */
   readonly #runs = new Map<string, StreamRun>();
   #run: StreamRun | null = null;
-  /** `source:position:` of the line before, as bytes. */
+  /** `source:position` of the line before, as bytes; and its source. */
   #prefix: Uint8Array = new Uint8Array(0);
+  #sourceBytes: Uint8Array = new Uint8Array(0);
+  #source = '';
 
   /** Looks at the line `bytes[start, end)`; its `index` was read up to `at`. */
   line(bytes: Buffer, start: number, end: number, at: number, index: number): void {
@@ -56,7 +58,7 @@ export class LineScan {
     if (matches(bytes, at, ID)) {
       const idEnd = endOfId(bytes, idStart, end);
       if (idEnd !== -1 && matches(bytes, idEnd, KIND)) {
-        const colon = bytes.lastIndexOf(COLON, idEnd - 1);
+        const colon = lastColon(bytes, idStart, idEnd);
         const seq = decimal(bytes, colon + 1, idEnd);
         if (seq !== -1 && colon > idStart) {
           this.#change(bytes, idStart, colon, seq, index);
@@ -70,16 +72,27 @@ export class LineScan {
   #change(bytes: Buffer, idStart: number, colon: number, seq: number, index: number): void {
     const run = this.#run;
     if (run !== null && samePrefix(bytes, idStart, colon, this.#prefix)) {
-      this.#extend(run, { ...run.last, seq }, index);
+      const { high, low, text } = run.last;
+      this.#extend(run, { high, low, seq, text }, index);
       return;
     }
-    const split = bytes.lastIndexOf(COLON, colon - 1);
-    const source = bytes.toString('utf8', idStart, split);
+    const split = lastColon(bytes, idStart, colon);
+    if (split === -1) return;
     const text = bytes.toString('latin1', split + 1, colon);
-    const position = split < idStart ? null : parsePosition(text);
+    const position = parsePosition(text);
     if (position === null) return;
     this.#prefix = new Uint8Array(bytes.subarray(idStart, colon));
-    this.#place(source, { ...position, seq, text }, index, false);
+    const { high, low } = position;
+    this.#place(this.#sourceAt(bytes, idStart, split), { high, low, seq, text }, index, false);
+  }
+
+  /** The source's name, which is most often that of the line before. */
+  #sourceAt(bytes: Buffer, from: number, to: number): string {
+    if (!samePrefix(bytes, from, to, this.#sourceBytes)) {
+      this.#sourceBytes = new Uint8Array(bytes.subarray(from, to));
+      this.#source = bytes.toString('utf8', from, to);
+    }
+    return this.#source;
   }
 
   #place(source: string, place: Place, index: number, shared: boolean): void {
@@ -208,6 +221,12 @@ function endOfId(bytes: Buffer, from: number, end: number): number {
     if (byte === QUOTE) return at;
     if (byte === BACKSLASH) return -1;
   }
+  return -1;
+}
+
+/** The last colon in `bytes[from, to)`, or -1. */
+function lastColon(bytes: Buffer, from: number, to: number): number {
+  for (let at = to - 1; at >= from; at--) if (bytes[at] === COLON) return at;
   return -1;
 }
 
