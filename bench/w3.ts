@@ -68,6 +68,7 @@ async function measureLatency(
     stdio: ['ignore', log, log],
     env: { ...process.env, ...server.environment(slot), EXPECTED: '1000000000', OUT: out, BENCH_DATA: directory },
   });
+  const exit = new Promise((resolve) => child.once('exit', resolve));
   // The server of the drains acknowledges commits before they are on its disk; what is not there is not sent either.
   const pool = new pg.Pool({ connectionString: server.url, max: 16, options: '-c synchronous_commit=on' });
   const tail = new Tail(out);
@@ -77,7 +78,7 @@ async function measureLatency(
   } finally {
     tail.close();
     child.kill('SIGKILL');
-    await new Promise((resolve) => child.once('exit', resolve));
+    await exit;
     await pool.end();
     for (let left = 100; left > 0; left--) {
       const dropped = await server.query(`select pg_drop_replication_slot('${slot}')`).then(

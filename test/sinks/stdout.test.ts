@@ -16,11 +16,13 @@ function startWriter(count: number) {
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', WRITER, String(count)], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  // Listened for from the start: a short process may have ended before anybody asks.
+  const exit = new Promise<number | null>((resolve) => child.once('exit', resolve));
   let said = '';
   child.stderr.on('data', (bytes: Buffer) => {
     said += bytes.toString();
   });
-  return { child, said: () => said };
+  return { child, exit, said: () => said };
 }
 
 describe('standard output', () => {
@@ -41,10 +43,10 @@ describe('standard output', () => {
   });
 
   test('whose reader goes away is closed for good', async () => {
-    const { child, said } = startWriter(200_000);
+    const { child, exit, said } = startWriter(200_000);
     child.stdout.once('data', () => child.stdout.destroy());
     await until(() => said().includes('closed'), { what: 'the answer' });
-    expect(await new Promise((resolve) => child.on('exit', resolve))).toBe(0);
+    expect(await exit).toBe(0);
   });
 
   test('into a file appends', async () => {
