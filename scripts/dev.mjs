@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // The one entry of every npm script. It runs on any Node from 18 on, fetches what is missing (dependencies, Node 24)
 // and then hands over to Node 24. Nothing is installed outside the checkout.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import process from 'node:process';
@@ -15,25 +15,31 @@ const cache = process.env.CHANGETRAIL_CACHE ?? join(root, '.cache');
 const bin = (name) => join(root, 'node_modules', name);
 const say = (text) => process.stderr.write(`${text}\n`);
 
-function run(command, args, options = {}) {
-  const result = spawnSync(command, args, { stdio: 'inherit', cwd: root, ...options });
-  if (result.error) {
-    say(`changetrail: cannot run ${command}: ${result.error.message}`);
-    process.exit(3);
-  }
+function run(command, args) {
+  const result = spawnSync(command, args, { stdio: 'inherit', cwd: root });
+  if (result.error) cannotRun(command, result.error);
   return result.status ?? 3;
 }
 
-/** npm is found beside the Node that runs this script, or on PATH. */
+function cannotRun(command, error) {
+  say(`changetrail: cannot run ${command}: ${error.message}`);
+  process.exit(3);
+}
+
+/** Runs npm, which is found beside the Node that runs this script, or on PATH; its exit code. */
 function npm(args) {
   const cli = process.env.npm_execpath;
-  const quiet = { stdio: ['ignore', 'ignore', 'inherit'] };
-  const all = [...args, '--no-audit', '--no-fund', '--loglevel=error'];
-  return cli?.endsWith('.js') ? run(process.execPath, [cli, ...all], quiet) : run('npm', all, quiet);
+  const all = [...args, '--no-audit', '--no-fund', '--no-update-notifier', '--loglevel=error'];
+  const [command, ...rest] = cli?.endsWith('.js') ? [process.execPath, cli, ...all] : ['npm', ...all];
+  return new Promise((resolve) => {
+    spawn(command, rest, { stdio: ['ignore', 'ignore', 'inherit'], cwd: root })
+      .once('error', (error) => cannotRun(command, error))
+      .once('exit', (code) => resolve(code ?? 3));
+  });
 }
 
 /** Dependencies are installed when what npm noted as installed differs from the lockfile. */
-function ensureDependencies() {
+async function ensureDependencies() {
   const packagesOf = (file) => JSON.parse(readFileSync(file, 'utf8')).packages;
   const noted = join(root, 'node_modules', '.package-lock.json');
   const installed = existsSync(noted) ? packagesOf(noted) : {};
@@ -41,11 +47,11 @@ function ensureDependencies() {
   // npm leaves out the optional packages of other platforms.
   if (wanted.every(([path, { version, optional }]) => installed[path]?.version === version || optional)) return;
   say('changetrail: installing dependencies (once) …');
-  if (npm(['ci']) !== 0) process.exit(3);
+  if ((await npm(['ci'])) !== 0) process.exit(3);
 }
 
 /** The path of a Node of the wanted major: this one, or the one npm carries. */
-function ensureNode() {
+async function ensureNode() {
   if (Number(process.versions.node.split('.')[0]) >= NODE_MAJOR) return process.execPath;
   const home = join(cache, `node-${NODE_VERSION}`);
   const os = process.platform === 'win32' ? 'win' : process.platform;
@@ -55,7 +61,7 @@ function ensureNode() {
   say(`changetrail: this is Node ${process.versions.node}; fetching Node ${NODE_VERSION} (once) …`);
   mkdirSync(home, { recursive: true });
   writeFileSync(join(home, 'package.json'), '{"private":true}\n');
-  if (npm(['install', '--prefix', home, `${name}@${NODE_VERSION}`]) !== 0 || !existsSync(path)) {
+  if ((await npm(['install', '--prefix', home, `${name}@${NODE_VERSION}`])) !== 0 || !existsSync(path)) {
     rmSync(home, { recursive: true, force: true });
     say(`changetrail: Node ${NODE_MAJOR} could not be fetched; install it and run this again.`);
     process.exit(3);
@@ -64,8 +70,8 @@ function ensureNode() {
 }
 
 const [task = 'help', ...args] = process.argv.slice(2);
-ensureDependencies();
-const node = ensureNode();
+// Both at once: on a machine that has neither, it is the waiting that takes long.
+const [node] = await Promise.all([ensureNode(), ensureDependencies()]);
 process.env.PATH = `${dirname(node)}${process.platform === 'win32' ? ';' : ':'}${process.env.PATH}`;
 const onNode = (file, rest = []) => run(node, ['--disable-warning=ExperimentalWarning', file, ...rest]);
 
