@@ -38,16 +38,20 @@ function npm(args) {
   });
 }
 
+/** Tasks that need what a user of the package has, and nothing of what developing it takes: a first look is not to wait for that. */
+const PLAIN_TASKS = new Set(['demo', 'changetrail']);
+
 /** Dependencies are installed when what npm noted as installed differs from the lockfile. */
-async function ensureDependencies() {
+async function ensureDependencies(plain) {
   const packagesOf = (file) => JSON.parse(readFileSync(file, 'utf8')).packages;
   const noted = join(root, 'node_modules', '.package-lock.json');
   const installed = existsSync(noted) ? packagesOf(noted) : {};
   const wanted = Object.entries(packagesOf(join(root, 'package-lock.json'))).filter(([path]) => path !== '');
   // npm leaves out the optional packages of other platforms.
-  if (wanted.every(([path, { version, optional }]) => installed[path]?.version === version || optional)) return;
+  const mayMiss = ({ optional, dev, devOptional }) => optional || (plain && (dev || devOptional));
+  if (wanted.every(([path, entry]) => installed[path]?.version === entry.version || mayMiss(entry))) return;
   say('changetrail: installing dependencies (once) …');
-  if ((await npm(['ci'])) !== 0) process.exit(3);
+  if ((await npm(plain ? ['ci', '--omit=dev'] : ['ci'])) !== 0) process.exit(3);
 }
 
 /** The path of a Node of the wanted major: this one, or the one npm carries. */
@@ -71,7 +75,7 @@ async function ensureNode() {
 
 const [task = 'help', ...args] = process.argv.slice(2);
 // Both at once: on a machine that has neither, it is the waiting that takes long.
-const [node] = await Promise.all([ensureNode(), ensureDependencies()]);
+const [node] = await Promise.all([ensureNode(), ensureDependencies(PLAIN_TASKS.has(task))]);
 process.env.PATH = `${dirname(node)}${process.platform === 'win32' ? ';' : ':'}${process.env.PATH}`;
 const onNode = (file, rest = []) => run(node, ['--disable-warning=ExperimentalWarning', file, ...rest]);
 
