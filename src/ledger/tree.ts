@@ -63,6 +63,8 @@ export class LedgerTree {
   /** Entries that the engine has. */
   #hashed: number;
   #working: Promise<void> | null = null;
+  /** Heads that wait for their turn. Nothing is begun before them: what plans the next comes after. */
+  #waitingHeads = 0;
   #stopListening: (() => void) | null = null;
   #savedAt: number;
   #failure: AuditError | null = null;
@@ -216,7 +218,8 @@ export class LedgerTree {
 
   /** Plans what is to be done next; `atLeastMs` puts the next head off. */
   #schedule(atLeastMs = 0): void {
-    if (this.#stopListening === null || this.#working !== null || this.#closed || this.#failure !== null) return;
+    if (this.#stopListening === null || this.#closed || this.#failure !== null) return;
+    if (this.#working !== null || this.#waitingHeads > 0) return;
     this.#scheduleHead(atLeastMs);
     if (this.#options.writer.durable.next - this.#hashed >= EAGER_ENTRIES) this.#advance();
   }
@@ -258,7 +261,9 @@ export class LedgerTree {
 
   /** One round, after the one that may be running. `retry`: a signature that fails is left for later. */
   async #work(retry: boolean): Promise<void> {
+    this.#waitingHeads++;
     while (this.#working !== null) await this.#working;
+    this.#waitingHeads--;
     let waitMs: number | undefined;
     const round = this.#round();
     this.#working = round.then(

@@ -5,6 +5,7 @@ import type { ControlRecord } from '../../src/core/output.ts';
 import { type Integrity, startIntegrity } from '../../src/ledger/integrity.ts';
 import { type IntegrityOptions, integrityOptions } from '../../src/ledger/integrity-options.ts';
 import { type LedgerOptions, type OpenLedger, openLedger } from '../../src/ledger/ledger.ts';
+import type { TreeOptions } from '../../src/ledger/tree.ts';
 import { inlineEngine } from '../../src/ledger/tree-engine.ts';
 import { readTreeState } from '../../src/ledger/tree-state.ts';
 import type { VerifyOptions, VerifyReport } from '../../src/ledger/verify/verify.ts';
@@ -27,6 +28,8 @@ export interface TrailOptions {
   readonly integrity?: Partial<Record<keyof IntegrityOptions, unknown>>;
   /** Run the tree in a thread as the product does; default in this one. */
   readonly thread?: boolean;
+  /** What does the tree's work in this thread. */
+  readonly engine?: TreeOptions['engine'];
   /** Longest time between a durable record and a head over it, in milliseconds; default as the product’s. */
   readonly publishMs?: number;
   readonly now?: () => number;
@@ -51,7 +54,7 @@ export async function openTrail(data: string, options: TrailOptions = {}): Promi
       log: memoryLog().log,
       control,
       now,
-      ...(options.thread === true ? {} : { engine: inlineEngine }),
+      ...(options.thread === true ? {} : { engine: options.engine ?? inlineEngine }),
       ...(options.publishMs === undefined ? {} : { publishMs: options.publishMs }),
     });
     return {

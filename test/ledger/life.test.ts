@@ -10,11 +10,12 @@ import { parseHead } from '../../src/ledger/note.ts';
 import { checkProof, proofText } from '../../src/ledger/proof.ts';
 import { SegmentReader } from '../../src/ledger/reader.ts';
 import { TileReader } from '../../src/ledger/tiles.ts';
+import { inlineEngine } from '../../src/ledger/tree-engine.ts';
 import { parseRecord } from '../../src/record/parse.ts';
 import { recordSchema } from '../../src/record/schema.ts';
 import { temporaryDirectory } from '../support/tmp.ts';
 import { codeOf, codeOfAsync } from '../unit/ledger/codes.ts';
-import { buildLedger, checkpointOf, copyOf, openTrail, publicKey, verify } from './harness.ts';
+import { buildLedger, checkpointOf, copyOf, openTrail, publicKey, type TestTrail, verify } from './harness.ts';
 
 const DAY = 86_400_000;
 const START = Date.parse('2026-01-01T00:00:00Z');
@@ -248,6 +249,31 @@ describe('anchors', () => {
     await again.integrity.finish();
     expect(again.ledger.writer.durable.next).toBe(4);
     await again.close();
+  });
+});
+
+describe('a head', () => {
+  test('is published while more records come than can be hashed meanwhile', async () => {
+    await using dir = await temporaryDirectory();
+    let trail: TestTrail | null = null;
+    let hashings = 0;
+    // Each time entries are hashed, more have come than were there before.
+    const engine: typeof inlineEngine = async (start) => {
+      const inner = await inlineEngine(start);
+      const advance: typeof inner.advance = async (end) => {
+        if (hashings++ < 30) await trail?.append(10_000);
+        await inner.advance(end);
+      };
+      return { ...inner, advance };
+    };
+    trail = await openTrail(dir.path, { engine, publishMs: 200 });
+    await trail.append(10_000);
+    await trail.integrity.published(9_999);
+    expect(hashings).toBeGreaterThan(0);
+    expect(hashings).toBeLessThan(30);
+    hashings = 30;
+    await trail.close();
+    expect(await verify(dir.path)).toMatchObject({ verdict: 'verified' });
   });
 });
 
