@@ -38,10 +38,10 @@ function npm(args) {
   });
 }
 
-/** Tasks that need what a user of the package has, and nothing of what developing it takes: a first look is not to wait for that. */
-const PLAIN_TASKS = new Set(['demo', 'changetrail']);
-
-/** Dependencies are installed when what npm noted as installed differs from the lockfile. */
+/**
+ * Dependencies are installed when what npm noted as installed differs from the lockfile; `plain`: without those of developing,
+ * the clients of the sinks among them.
+ */
 async function ensureDependencies(plain) {
   const packagesOf = (file) => JSON.parse(readFileSync(file, 'utf8')).packages;
   const noted = join(root, 'node_modules', '.package-lock.json');
@@ -74,8 +74,8 @@ async function ensureNode() {
 }
 
 const [task = 'help', ...args] = process.argv.slice(2);
-// Both at once: on a machine that has neither, it is the waiting that takes long.
-const [node] = await Promise.all([ensureNode(), ensureDependencies(PLAIN_TASKS.has(task))]);
+// Both at once: on a machine that has neither, it is the waiting that takes long. A first look waits for no more than it needs.
+const [node] = await Promise.all([ensureNode(), ensureDependencies(task === 'demo')]);
 process.env.PATH = `${dirname(node)}${process.platform === 'win32' ? ';' : ':'}${process.env.PATH}`;
 const onNode = (file, rest = []) => run(node, ['--disable-warning=ExperimentalWarning', file, ...rest]);
 

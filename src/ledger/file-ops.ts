@@ -219,20 +219,9 @@ export function replaceFile(path: string, content: string | Uint8Array, mode = 0
 }
 
 /**
- * As `replaceFile`, but durable only after `syncFile` and a sync of the directory: for files that can be made again from
- * others. A reader sees the old or the new content.
- */
-export function replaceFileLater(path: string, content: Uint8Array): void {
-  const temporary = writeTemporary(path, content, 0o640, false);
-  attempt(path, 'rename', () => {
-    faultPoint?.('rename', path);
-    fs.renameSync(temporary, path);
-  });
-}
-
-/**
- * As `replaceFileLater`, for a name that most often is new: it is then written in its place, and a crash may leave a part of it
- * there. For files that nobody reads before something durable says that they are whole.
+ * Makes a small file, durable only after `syncFile` and a sync of the directory. A new name is written in its place, and a
+ * crash may leave a part of it there; one that exists is replaced whole, so that a reader sees the old or the new content.
+ * For files that can be made again and that nobody reads before something durable says that they are whole.
  */
 export function createFileLater(path: string, content: Uint8Array): void {
   const fd = attempt(path, 'create', () => {
@@ -244,8 +233,19 @@ export function createFileLater(path: string, content: Uint8Array): void {
       throw cause;
     }
   });
-  if (fd === null) replaceFileLater(path, content);
-  else attempt(path, 'write', () => writeAndClose(fd, path, content, false));
+  if (fd !== null) {
+    attempt(path, 'write', () => writeAndClose(fd, path, content, false));
+    return;
+  }
+  const temporary = writeTemporary(path, content, 0o640, false);
+  rename(temporary, path);
+}
+
+function rename(from: string, to: string): void {
+  attempt(to, 'rename', () => {
+    faultPoint?.('rename', to);
+    fs.renameSync(from, to);
+  });
 }
 
 function writeTemporary(path: string, content: string | Uint8Array, mode: number, sync: boolean): string {
@@ -274,10 +274,7 @@ function writeAndClose(fd: number, path: string, bytes: Uint8Array, sync: boolea
 
 /** Gives a file or directory another name in the same file system; durable on return. */
 export function moveFile(from: string, to: string): void {
-  attempt(to, 'rename', () => {
-    faultPoint?.('rename', to);
-    fs.renameSync(from, to);
-  });
+  rename(from, to);
   syncDirectory(dirname(to));
   if (dirname(from) !== dirname(to)) syncDirectory(dirname(from));
 }

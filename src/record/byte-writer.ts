@@ -16,7 +16,7 @@ ESCAPE[BACKSLASH] = BACKSLASH;
 
 /** A value longer than this is copied piece by piece, so that the buffer never needs to hold it whole. */
 const PIECE_BYTES = 1 << 16;
-/** A loop over the bytes beats `copy` below this length (bench/byte-writer.ts). */
+/** A loop over the bytes beats `copy` below this length (bench/w1.ts). */
 const SHORT_BYTES = 96;
 
 /** Makes room in a writer that is full: writes bytes away or grows the buffer. After it `pos + bytes <= buf.length`. */
@@ -56,15 +56,7 @@ export class ByteWriter {
 
   /** Copies bytes as they are. */
   bytes(source: Uint8Array): void {
-    const { length } = source;
-    if (length <= SHORT_BYTES || length > PIECE_BYTES) {
-      this.range(source, 0, length);
-      return;
-    }
-    // All of it: without the view that a part would need.
-    this.ensure(length);
-    this.buf.set(source, this.pos);
-    this.pos += length;
+    this.range(source, 0, source.length);
   }
 
   /** Copies `source[start, end)` as it is, in pieces. */
@@ -80,7 +72,8 @@ export class ByteWriter {
     for (let at = start; at < end; ) {
       const piece = Math.min(end - at, PIECE_BYTES);
       this.ensure(piece);
-      this.buf.set(source.subarray(at, at + piece), this.pos);
+      // All of it needs no view.
+      this.buf.set(piece === source.length ? source : source.subarray(at, at + piece), this.pos);
       this.pos += piece;
       at += piece;
     }
