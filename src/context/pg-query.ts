@@ -8,7 +8,14 @@
  * @see https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-PIPELINING
  */
 import type { PendingMessage } from './message.ts';
-import { EMIT_QUERY, emitAfterBegin, emitStatement, type StatementKind, XID_QUERY } from './sql-text.ts';
+import {
+  EMIT_QUERY,
+  emitBehindFirst,
+  emitStatement,
+  rollsBackFirst,
+  type StatementKind,
+  XID_QUERY,
+} from './sql-text.ts';
 
 /** The part of a connection of `pg` 8 that is used. */
 export interface Connection {
@@ -74,7 +81,7 @@ export function carryMessage(query: PgQuery, carried: Carried): void {
   const submit = query.submit;
   query.submit = (connection) => {
     query.submit = submit;
-    if (!isNeeded(carried)) return query.submit(connection);
+    if (!isNeeded(carried, query.text)) return query.submit(connection);
     if (carried.message.bindTransaction) return submitBound(query, carried, connection);
     return attempt(() => submitTogether(query, carried, connection, carried.message.text()));
   };
@@ -89,9 +96,11 @@ function attempt(submit: () => Error | null): Error | null {
   }
 }
 
-function isNeeded({ message, kind, state, pipelined }: Carried): boolean {
+function isNeeded({ message, kind, state, pipelined }: Carried, sql: string): boolean {
   if (pipelined) return kind === 'write';
-  if (state.status === 'T') return kind !== 'control' && state.emitted !== message.body;
+  // Also in a failed transaction, which goes on behind it. No transaction's id can be asked for there.
+  if (state.status !== 'I' && kind === 'control') return !message.bindTransaction && rollsBackFirst(sql);
+  if (state.status === 'T') return state.emitted !== message.body;
   return state.status === 'I' && (kind === 'write' || kind === 'control');
 }
 
@@ -118,10 +127,10 @@ function submitTogether(query: PgQuery, carried: Carried, connection: Connection
     },
     query(sql) {
       const statement = emitStatement(text);
-      const behindBegin = kind === 'control' ? emitAfterBegin(sql, statement) : null;
-      if (kind === 'control' && behindBegin === null) return connection.query(sql);
-      connection.query(behindBegin ?? `${statement};${sql}`);
-      skipped = { done, passFirst: behindBegin !== null, shift: statement.length + 1 };
+      const behindFirst = kind === 'control' ? emitBehindFirst(sql, statement) : null;
+      if (kind === 'control' && behindFirst === null) return connection.query(sql);
+      connection.query(behindFirst ?? `${statement};${sql}`);
+      skipped = { done, passFirst: behindFirst !== null, shift: statement.length + 1 };
     },
   };
   const error = query.submit(Object.assign(Object.create(connection) as Connection, before));

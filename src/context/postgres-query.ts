@@ -28,16 +28,21 @@ export interface Sql {
   savepoint?(...args: unknown[]): Promise<unknown>;
 }
 
-/** One connection for as long as it is ours, and what was said on it. */
-export interface Channel {
-  readonly handler: Handler;
-  readonly unsafe: Sql['unsafe'];
+/** What was said on a connection that is ours: one for all handles of it, a transaction's and those of its savepoints. */
+export interface Said {
   /** In a transaction. */
   open: boolean;
   /** The body of the message that holds for the next statement, or null. */
   emitted: string | null;
   /** What the next statement waits for, so that statements stay in their order. */
   ready: Promise<unknown> | null;
+}
+
+/** One handle of a connection. */
+export interface Channel {
+  readonly handler: Handler;
+  readonly unsafe: Sql['unsafe'];
+  readonly said: Said;
 }
 
 /** What is used of a connection of postgres.js. */
@@ -48,25 +53,38 @@ interface Connection {
   reserved: (() => void) | null;
 }
 
+/** A text of several statements that ends or rolls back something behind its first. May err: the message then comes again. */
+const ENDS_LATER = /;\s*(?:commit|end|rollback|abort)\b/i;
+
 /** Where queries of `sql` go when it is the one of a transaction, a savepoint or a reserved connection. */
-export function openChannel(sql: Sql, open: boolean): Channel {
-  return { handler: sql.unsafe('').handler, unsafe: sql.unsafe, open, emitted: null, ready: null };
+export function openChannel(sql: Sql, said: Said): Channel {
+  return { handler: sql.unsafe('').handler, unsafe: sql.unsafe, said };
+}
+
+/** Of a connection on which nothing was said. */
+export function nothingSaid(open: boolean): Said {
+  return { open, emitted: null, ready: null };
 }
 
 /** Runs a query on a connection of its own, in its turn, with the message before it where it needs one. */
 export function runOn(channel: Channel, query: SqlQuery, handler: Handler, options: AttachOptions): void {
-  if (channel.ready !== null) {
-    channel.ready.then(bindActor(() => runOn(channel, query, handler, options)));
+  if (channel.said.ready !== null) {
+    channel.said.ready.then(bindActor(() => runOn(channel, query, handler, options)));
     return;
   }
   const text = textOf(query);
   const kind = kindOf(text, options);
   if (kind === 'control') followTransaction(channel, text);
   const message = kind === 'write' || kind === 'other' ? pendingMessage(options) : undefined;
-  if (message === undefined) handler(query);
-  else if (channel.open) sayThen(channel, message, query, () => handler(query));
+  const run = () => {
+    handler(query);
+    // What was said before it may be taken back behind its first statement.
+    if (kind !== 'control' && ENDS_LATER.test(text)) channel.said.emitted = null;
+  };
+  if (message === undefined) run();
+  else if (channel.said.open) sayThen(channel, message, query, run);
   else if (kind === 'write' && mayBeWrapped(query)) wrapInTransaction(channel, message, query);
-  else handler(query);
+  else run();
 }
 
 /** Runs a query of the pool: as it is, or in a transaction of its own. */
@@ -118,7 +136,7 @@ function runInBegin(sql: Sql, message: PendingMessage, query: SqlQuery): void {
   });
   sql
     .begin?.((tx: Sql) => {
-      const channel = openChannel(tx, true);
+      const channel = openChannel(tx, nothingSaid(true));
       sayThen(channel, message, query, () => channel.handler(query));
       return ran;
     })
@@ -132,12 +150,12 @@ function wrapInTransaction(channel: Channel, message: PendingMessage, query: Sql
   const end = (how: 'commit' | 'rollback') => {
     committed = send(channel, how);
     committed.catch(ignore);
-    channel.open = false;
-    channel.emitted = null;
+    channel.said.open = false;
+    channel.said.emitted = null;
   };
   query.resolve = (result) => committed?.then(() => resolve(result), reject);
   send(channel, 'begin').catch(reject);
-  channel.open = true;
+  channel.said.open = true;
   sayThen(
     channel,
     message,
@@ -161,10 +179,11 @@ function sayThen(
   then: () => void,
   failed: () => void = ignore,
 ): void {
-  const said = (transactionId: string | undefined) => {
-    channel.ready = null;
+  const { said } = channel;
+  const sayIt = (transactionId: string | undefined) => {
+    said.ready = null;
     try {
-      if (channel.emitted !== message.body) say(channel, message, transactionId);
+      if (said.emitted !== message.body) say(channel, message, transactionId);
     } catch (error) {
       query.reject(error);
       failed();
@@ -172,16 +191,16 @@ function sayThen(
     }
     then();
   };
-  if (!message.bindTransaction || channel.emitted === message.body) {
-    said(undefined);
+  if (!message.bindTransaction || said.emitted === message.body) {
+    sayIt(undefined);
     return;
   }
   const asked = send(channel, XID_QUERY) as Promise<readonly Record<string, string>[]>;
-  channel.ready = asked.then(
+  said.ready = asked.then(
     // The application may transform the names of columns.
-    (rows) => said(Object.values(rows[0] ?? {})[0]),
+    (rows) => sayIt(Object.values(rows[0] ?? {})[0]),
     (error) => {
-      channel.ready = null;
+      said.ready = null;
       query.reject(error);
       failed();
     },
@@ -192,7 +211,7 @@ function say(channel: Channel, message: PendingMessage, transactionId: string | 
   const text = message.text(transactionId === undefined ? {} : { transactionId });
   // Its failure fails the transaction, and with it the statements after it.
   send(channel, emitStatement(text)).catch(ignore);
-  channel.emitted = message.body;
+  channel.said.emitted = message.body;
 }
 
 /** Hands a statement to the connection now, before whatever is handed to it next. */
@@ -209,14 +228,14 @@ function prepare(unsafe: Sql['unsafe'], text: string, options: object = {}): Sql
   return query;
 }
 
-function followTransaction(channel: Channel, text: string): void {
+function followTransaction({ said }: Channel, text: string): void {
   const word = /^[\s;]*([a-z]+)(\s+(?:work\s+|transaction\s+)?to\b)?/i.exec(text);
   const verb = word?.[1]?.toLowerCase() ?? '';
-  if (verb === 'rollback' && word?.[2] !== undefined) channel.emitted = null;
+  if (verb === 'rollback' && word?.[2] !== undefined) said.emitted = null;
   else if (['commit', 'end', 'rollback', 'abort'].includes(verb)) {
-    channel.open = /\band\s+chain\b/i.test(text);
-    channel.emitted = null;
-  } else if (verb === 'begin' || verb === 'start') channel.open = true;
+    said.open = /\band\s+chain\b/i.test(text);
+    said.emitted = null;
+  } else if (verb === 'begin' || verb === 'start') said.open = true;
 }
 
 function kindOf(text: string, { isWrite }: AttachOptions): StatementKind {

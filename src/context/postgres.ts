@@ -9,6 +9,7 @@ import {
   type Channel,
   type Handler,
   isQuery,
+  nothingSaid,
   openChannel,
   runAlone,
   runOn,
@@ -39,29 +40,34 @@ function wrapPool(sql: Sql, options: AttachOptions): Sql {
   return wrap(sql, (query, handler) => runAlone(sql, query, handler, options), {
     begin: (...args: unknown[]) => {
       const fn = args.pop() as (tx: Sql) => unknown;
-      return sql.begin?.(...args, (tx: Sql) => fn(wrapTransaction(tx, options)));
+      return sql.begin?.(...args, (tx: Sql) => fn(wrapChannel(tx, openChannel(tx, nothingSaid(true)), options)));
     },
     reserve: async () => {
       const reserved = (await sql.reserve?.()) as Sql;
-      return wrapChannel(reserved, openChannel(reserved, false), options);
+      return wrapChannel(reserved, openChannel(reserved, nothingSaid(false)), options);
     },
   });
 }
 
-function wrapTransaction(tx: Sql, options: AttachOptions): Sql {
-  const channel = openChannel(tx, true);
-  return wrapChannel(tx, channel, options);
-}
-
 function wrapChannel(sql: Sql, channel: Channel, options: AttachOptions): Sql {
+  const { said } = channel;
+  // What was said inside of a savepoint may be rolled back with it.
+  const forget = () => {
+    said.emitted = null;
+  };
   return wrap(sql, (query, handler) => runOn(channel, query, handler, options), {
     savepoint: async (...args: unknown[]) => {
       const fn = args.pop() as (inner: Sql) => unknown;
+      const scope = (inner: Sql) => {
+        const result = fn(wrapChannel(inner, openChannel(inner, said), options));
+        // Before postgres.js rolls back, and once more behind it: statements of the outer handle may come in between.
+        Promise.all(Array.isArray(result) ? result : [result]).then(forget, forget);
+        return result;
+      };
       try {
-        return await sql.savepoint?.(...args, (inner: Sql) => fn(wrapTransaction(inner, options)));
+        return await sql.savepoint?.(...args, scope);
       } finally {
-        // A savepoint's own channel said who acts on its own account; what it said may be rolled back.
-        channel.emitted = null;
+        forget();
       }
     },
   });

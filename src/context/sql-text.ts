@@ -58,13 +58,22 @@ export function statementKind(sql: string): StatementKind {
   return TABLE_DDL.test(text) && !/\bconcurrently\b/i.test(text) ? 'write' : 'other';
 }
 
+/** A first statement behind which the rest of a text is in a transaction, or in what is left of one. */
+const BEGINS = /^\s*(?:begin|start\s+transaction)\b[a-z\s,]*;/i;
+const ROLLS_BACK_TO = /^\s*rollback\s+(?:(?:work|transaction)\s+)?to\b[^;]*;/i;
+
+/** Whether a text of several statements rolls back to a savepoint first: what was said before may no longer be said. */
+export function rollsBackFirst(sql: string): boolean {
+  return ROLLS_BACK_TO.test(sql);
+}
+
 /**
- * A simple query of several statements that begins a transaction itself: the text with the message behind its `BEGIN`, or
- * null when it is not one or changes nothing.
+ * A simple query of several statements that begins a transaction itself, or rolls back to a savepoint first: the text with the
+ * message behind that, or null when it is not one or changes nothing.
  */
-export function emitAfterBegin(sql: string, statement: string): string | null {
-  const begin = /^\s*(?:begin|start\s+transaction)\b[a-z\s,]*;/i.exec(sql)?.[0];
-  if (begin === undefined) return null;
-  const rest = sql.slice(begin.length);
-  return statementKind(rest) === 'control' || !WRITES_IN_QUERY.test(rest) ? null : `${begin}${statement};${rest}`;
+export function emitBehindFirst(sql: string, statement: string): string | null {
+  const first = (BEGINS.exec(sql) ?? ROLLS_BACK_TO.exec(sql))?.[0];
+  if (first === undefined) return null;
+  const rest = sql.slice(first.length);
+  return statementKind(rest) === 'control' || !WRITES_IN_QUERY.test(rest) ? null : `${first}${statement};${rest}`;
 }

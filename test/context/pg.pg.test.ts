@@ -212,6 +212,26 @@ describe('a transaction', () => {
     ]);
   });
 
+  it('says it behind a savepoint’s rollback that stands in the same text, also after an error', async () => {
+    const client = await pool.connect();
+    await client.query('begin');
+    await withActor(alice, () => client.query("insert into item values ('a1')"));
+    await client.query('savepoint s');
+    await withActor(bob, async () => {
+      await client.query("insert into item values ('gone')");
+      const results = await client.query("rollback to s; insert into item values ('b1') returning name");
+      expect(results).toMatchObject([{ command: 'ROLLBACK' }, { rows: [{ name: 'b1' }] }]);
+      await client.query('savepoint s');
+      await expect(client.query("insert into item values ('b1')")).rejects.toMatchObject({ code: '23505' });
+      await client.query("rollback work to savepoint s; insert into item values ('b2')");
+    });
+    await withActor(alice, () => client.query("insert into item values ('a2')"));
+    await client.query('commit');
+    client.release();
+    const seen = whoDidWhat(await database.transactions()).map(({ text, actor }) => `${text} ${actor}`);
+    expect(seen).toEqual(['a1 alice', 'b1 bob', 'b2 bob', 'a2 alice']);
+  });
+
   it('written as one text carries the message behind its begin', async () => {
     await withActor(alice, async () => {
       const results = await pool.query("begin; insert into item values ('a') returning name; commit");

@@ -167,6 +167,39 @@ describe('a transaction', () => {
     ]);
   });
 
+  it('says who acts on a savepoint’s handle and on the outer one, in turns', async (sql, database) => {
+    await withActor(alice, () =>
+      sql.begin(async (tx) => {
+        await tx`insert into item values ('a1')`;
+        await tx.savepoint(async (inner) => {
+          await withActor(bob, () => inner`insert into item values ('b1')`);
+          await tx`insert into item values ('a2')`;
+          await inner.savepoint((innermost) => [
+            withActor(bob, () => innermost`insert into item values ('b2')`),
+            innermost`insert into item values ('a3')`,
+          ]);
+          await inner`insert into item values ('a4')`;
+        });
+        const failing = tx.savepoint((inner) => withActor(bob, () => inner`insert into item values ('b1')`));
+        await expect(failing).rejects.toMatchObject({ code: '23505' });
+        await withActor(bob, () => tx`insert into item values ('b3')`);
+      }),
+    );
+    const seen = whoDidWhat(await database.transactions()).map(({ text, actor }) => `${text} ${actor}`);
+    expect(seen).toEqual(['a1 alice', 'b1 bob', 'a2 alice', 'b2 bob', 'a3 alice', 'a4 alice', 'b3 bob']);
+  });
+
+  it('in whose texts a savepoint is rolled back later on says it again', async (sql, database) => {
+    await sql.begin(async (tx) => {
+      await withActor(alice, () => tx`insert into item values ('a1')`);
+      await tx`savepoint s`;
+      await withActor(bob, () => tx.unsafe("insert into item values ('gone'); rollback to s"));
+      await withActor(bob, () => tx`insert into item values ('b1')`);
+    });
+    const seen = whoDidWhat(await database.transactions()).map(({ text, actor }) => `${text} ${actor}`);
+    expect(seen).toEqual(['a1 alice', 'b1 bob']);
+  });
+
   it('fails with its first error', async (sql, database) => {
     const failing = withActor(alice, () =>
       sql.begin(async (tx) => {

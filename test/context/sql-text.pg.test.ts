@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { describe, expect, test } from 'vitest';
-import { emitAfterBegin, quoteLiteral, statementKind } from '../../src/context/sql-text.ts';
+import { emitBehindFirst, quoteLiteral, statementKind } from '../../src/context/sql-text.ts';
 import { auditedDatabase } from './support/wal.ts';
 
 describe('statementKind', () => {
@@ -56,17 +56,22 @@ describe('statementKind', () => {
   });
 });
 
-test('emitAfterBegin puts the message behind a begin that something is changed after', () => {
-  expect(emitAfterBegin('begin; insert into t values (1); commit', 'M')).toBe(
+test('emitBehindFirst puts the message behind a begin or a rollback that something is changed after', () => {
+  expect(emitBehindFirst('begin; insert into t values (1); commit', 'M')).toBe(
     'begin;M; insert into t values (1); commit',
   );
-  expect(emitAfterBegin('START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ WRITE;update t set a=1', 'M')).toBe(
+  expect(emitBehindFirst('START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ WRITE;update t set a=1', 'M')).toBe(
     'START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ WRITE;M;update t set a=1',
   );
-  expect(emitAfterBegin('begin', 'M')).toBeNull();
-  expect(emitAfterBegin('begin; select 1; commit', 'M')).toBeNull();
-  expect(emitAfterBegin('begin; set transaction read only; insert into t values (1)', 'M')).toBeNull();
-  expect(emitAfterBegin('commit; insert into t values (1)', 'M')).toBeNull();
+  expect(emitBehindFirst('rollback to savepoint s; insert into t values (1)', 'M')).toBe(
+    'rollback to savepoint s;M; insert into t values (1)',
+  );
+  expect(emitBehindFirst('ROLLBACK WORK TO s;update t set a=1', 'M')).toBe('ROLLBACK WORK TO s;M;update t set a=1');
+  expect(emitBehindFirst('rollback; insert into t values (1)', 'M')).toBeNull();
+  expect(emitBehindFirst('begin', 'M')).toBeNull();
+  expect(emitBehindFirst('begin; select 1; commit', 'M')).toBeNull();
+  expect(emitBehindFirst('begin; set transaction read only; insert into t values (1)', 'M')).toBeNull();
+  expect(emitBehindFirst('commit; insert into t values (1)', 'M')).toBeNull();
 });
 
 test('a quoted literal means the same text under both settings of the server', async () => {
