@@ -103,7 +103,6 @@ function recordEnd(oid: number, action: 'drop' | 'detach', reason: string, conte
   const entry = context.known.get(oid);
   if (entry === undefined) return;
   context.known.delete(oid);
-  context.remember();
   context.output.control({
     kind: 'schema',
     action,
@@ -112,6 +111,8 @@ function recordEnd(oid: number, action: 'drop' | 'detach', reason: string, conte
     before: definitionRecord(entry),
     details: { reason },
   });
+  // After its record: what is remembered waits for the records before it.
+  context.remember();
   context.log.warn(
     { event: 'table_left', table: `${entry.schema}.${entry.table}`, reason },
     `${entry.schema}.${entry.table} is not captured any more (${reason}).`,

@@ -39,7 +39,10 @@ export class PipelineOutput implements SourceOutput {
   #unsaved: Mark | null = null;
   /** Where an idle source stands; waits for the records before it. */
   #idle: Mark | null = null;
-  #state: Readonly<Record<string, unknown>> | null = null;
+  /** Tells what records of before `index` say too. */
+  #state: { readonly value: Readonly<Record<string, unknown>>; readonly index: number } | null = null;
+  /** A save waits for the records that the state tells of. */
+  #held = false;
   #savedAt = 0;
   /** A record of the stream was written since the last position was reached. */
   #wrote = false;
@@ -61,6 +64,7 @@ export class PipelineOutput implements SourceOutput {
       this.#marks = [];
       this.#idle = null;
       this.#unsaved = null;
+      this.#held = false;
       this.#clearTimer();
     }
   }
@@ -107,7 +111,7 @@ export class PipelineOutput implements SourceOutput {
   }
 
   remember(state: Readonly<Record<string, unknown>>): void {
-    this.#state = state;
+    this.#state = { value: state, index: this.#writer.next };
   }
 
   control(record: ControlRecord): void {
@@ -142,7 +146,8 @@ export class PipelineOutput implements SourceOutput {
       this.#marks.splice(0, count);
       this.#confirmable(last);
     }
-    if (this.#idle !== null && this.#idle.index <= next) this.#saveSoon(SAVE_MS);
+    const due = this.#held && this.#state !== null && this.#state.index <= next;
+    if (due || (this.#idle !== null && this.#idle.index <= next)) this.#saveSoon(SAVE_MS);
   }
 
   #confirmable(mark: Mark): void {
@@ -161,14 +166,19 @@ export class PipelineOutput implements SourceOutput {
     else this.#timer = setTimeout(() => this.#save(), due);
   }
 
-  /** Writes state and position, then confirms: in this order, so that nothing is confirmed that a restart would not know. */
+  /**
+   * Writes state and position, then confirms: in this order, so that nothing is confirmed that a restart would not know. What
+   * the state tells has its record in the ledger: kept without it (a kill in between), it would never be recorded.
+   */
   #save(): void {
     this.#clearTimer();
+    this.#held = this.#state !== null && this.#state.index > this.#writer.durable.next;
+    if (this.#held) return;
     const idle = this.#idle !== null && this.#idle.index <= this.#writer.durable.next ? this.#idle : null;
     const mark = idle ?? this.#unsaved;
     if (this.#confirm === null || this.#writer.failure !== null) return;
     try {
-      if (this.#state !== null) writeState(this.#options.files, this.#state);
+      if (this.#state !== null) writeState(this.#options.files, this.#state.value);
       this.#state = null;
       if (mark === null) return;
       writePosition(this.#options.files, mark);
