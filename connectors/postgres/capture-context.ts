@@ -3,6 +3,7 @@ import type { Logger } from '../../src/telemetry/log.ts';
 import type { ResolvedPostgres } from './options.ts';
 import type { TableMatcher } from './patterns.ts';
 import type { ServerFacts } from './preflight.ts';
+import type { PublicationMarks } from './publications.ts';
 import type { KnownTables } from './schema-changes.ts';
 import type { OpenShortfall } from './shortfalls.ts';
 import type { LimitReason } from './tables.ts';
@@ -36,6 +37,8 @@ export interface Published {
   joinAt: bigint | null;
   /** OID of the publication at that look. */
   publication: number | null;
+  /** The catalog's rows at that look; null: not known. */
+  marks: PublicationMarks | null;
   /** What is left out and could not be put right, by its key. */
   readonly lost: Map<string, OpenShortfall>;
 }

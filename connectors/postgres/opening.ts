@@ -9,8 +9,10 @@ import type { ControlClient } from './client.ts';
 import { publishedUpTo, type SourceState } from './continuity.ts';
 import type { Held } from './decode/pgoutput.ts';
 import { formatLsn, maxLsn, parseLsn } from './lsn.ts';
+import { recordMeanwhile } from './meanwhile.ts';
 import type { ResolvedPostgres } from './options.ts';
 import type { TableMatcher } from './patterns.ts';
+import type { PublicationMarks } from './publications.ts';
 import { KnownTables } from './schema-changes.ts';
 import { applyStatements, dropSlotStatement, slotStatement } from './setup.ts';
 import { closeShortfalls, followShortfalls, type Shortfall, shortfallsOf } from './shortfalls.ts';
@@ -47,6 +49,9 @@ export async function openSource(client: ControlClient, seen: Survey, input: Ope
   const context = captureContext(seen, state, input);
   const published = formatLsn(publishedUpTo(seen.kept, stands ?? parseLsn(seen.looked)));
   const found = shortfallsOf(around.plan, options.publication, (oid) => context.known.get(oid) !== undefined);
+  if (stands !== null && continuity.gap === null) {
+    await recordMeanwhile(client, around, { found, seen: published }, context);
+  }
   if (options.setup === 'manual') {
     if (around.mainExists) await followShortfalls(client, found, published, context);
     requireSetUp(options, seen);
@@ -88,6 +93,7 @@ function captureContext(seen: Survey, state: SourceState, input: OpeningInput): 
       keptAt: host.now(),
       joinAt: null,
       publication: seen.around.mainOid,
+      marks: marksBefore(seen, input),
       lost: new Map(),
     },
     streamed: new Set(),
@@ -96,11 +102,18 @@ function captureContext(seen: Survey, state: SourceState, input: OpeningInput): 
     log: host.log,
     remember: () => {
       const { published, streamed, known } = context;
-      const { seen: upTo, publication } = published;
-      host.remember({ ...state, seen: upTo, publication, streamed: [...streamed], tables: known.toJSON() });
+      const { seen: upTo, publication, marks } = published;
+      host.remember({ ...state, seen: upTo, publication, marks, streamed: [...streamed], tables: known.toJSON() });
     },
   };
   return context;
+}
+
+/** What the last look saw: of this process, else of the one before. */
+function marksBefore({ kept }: Survey, { last, resume }: OpeningInput): PublicationMarks | null {
+  if (last !== null) return last.published.marks;
+  const marks = kept?.systemId === resume.state?.['systemId'] ? resume.state?.['marks'] : null;
+  return (marks ?? null) as PublicationMarks | null;
 }
 
 /** OIDs of another cluster are other tables. */
@@ -185,6 +198,7 @@ async function joinPublications(
   const { options, published, streamed } = context;
   const around = await lookAround(client, context);
   published.publication = around.mainOid;
+  published.marks = around.marks;
   const reads = continuity.newSlot || stands === null ? undefined : kept?.streamed;
   for (const name of around.publications) {
     if (name === options.publication || reads === undefined || reads.includes(name)) streamed.add(name);

@@ -22,6 +22,10 @@ export interface PublicationState {
   readonly tables: ReadonlyMap<number, Restriction | null>;
   /** Schemas of which it publishes every table, present and later ones. */
   readonly schemas: readonly string[];
+  /** Version of its row in the catalog: whoever alters the publication leaves another. */
+  readonly version: string;
+  /** OID of each named table's entry, by the table's OID: one that was taken out and put back has another. */
+  readonly entries: ReadonlyMap<number, number>;
 }
 
 interface PublicationRow {
@@ -31,7 +35,13 @@ interface PublicationRow {
   readonly via_root: boolean;
   readonly publish: string;
   readonly generated: string | null;
-  readonly tables: readonly { readonly oid: number; readonly filtered: boolean; readonly left_out: string[] | null }[];
+  readonly version: string;
+  readonly tables: readonly {
+    readonly oid: number;
+    readonly entry: number;
+    readonly filtered: boolean;
+    readonly left_out: string[] | null;
+  }[];
   readonly schemas: readonly string[];
 }
 
@@ -47,8 +57,8 @@ function publicationSql(serverMajor: number): string {
 select p.oid::int8::text as oid, p.pubname as name, p.puballtables as all_tables, p.pubviaroot as via_root,
   concat_ws(', ', case when p.pubinsert then 'insert' end, case when p.pubupdate then 'update' end,
     case when p.pubdelete then 'delete' end, case when p.pubtruncate then 'truncate' end) as publish,
-  to_jsonb(p) ->> 'pubgencols' as generated,
-  (select coalesce(jsonb_agg(jsonb_build_object('oid', r.prrelid::int8, 'filtered', ${since15('r.prqual is not null', 'false')},
+  to_jsonb(p) ->> 'pubgencols' as generated, p.xmin::text as version,
+  (select coalesce(jsonb_agg(jsonb_build_object('oid', r.prrelid::int8, 'entry', r.oid::int8, 'filtered', ${since15('r.prqual is not null', 'false')},
     'left_out', ${since15(leftOut, 'null')})), '[]') from pg_catalog.pg_publication_rel r where r.prpubid = p.oid) as tables,
   (${since15(schemas, "select '{}'::text[]")}) as schemas
 from pg_catalog.pg_publication p where p.pubname = any($1::name[])`;
@@ -77,7 +87,31 @@ export async function readPublications(
           ]),
         ),
         schemas: row.schemas,
+        version: row.version,
+        entries: new Map(row.tables.map(({ oid, entry }) => [oid, entry])),
       },
     ]),
   );
+}
+
+/** One row of the catalog: which one it is, and what it says. */
+export type PublicationMark = readonly [row: string, says: string];
+
+/** A mark for each publication, by its name, and for each of its tables, by name and OID. JSON: it is kept between starts. */
+export type PublicationMarks = Readonly<Record<string, PublicationMark>>;
+
+export function publicationMarks(publications: Iterable<PublicationState>): PublicationMarks {
+  const marks: Record<string, PublicationMark> = {};
+  for (const state of publications) {
+    const { oid, name, version, publish, viaRoot, generated, allTables, schemas } = state;
+    marks[name] = [`${oid} ${version}`, JSON.stringify([publish, viaRoot, generated, allTables, schemas])];
+    for (const [table, entry] of state.entries) {
+      marks[tableMark(name, table)] = [String(entry), JSON.stringify(state.tables.get(table) ?? null)];
+    }
+  }
+  return marks;
+}
+
+export function tableMark(publication: string, oid: number): string {
+  return `${publication} ${oid}`;
 }

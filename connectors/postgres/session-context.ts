@@ -249,45 +249,62 @@ end
 $changetrail$`;
 }
 
-/** Gives a new table the trigger. A failure is a warning: nobody's migration fails for it. */
+/**
+ * Gives the trigger to tables that have just come to fit: created, renamed, moved to another schema, attached as a partition.
+ * A table that has it in any state is left as it is, which also ends the recursion: what is executed here are ALTER TABLEs.
+ * A failure is a warning, and other tables of a partition tree are waited for no longer than a second: nobody's migration fails
+ * or is held up for it.
+ */
 function coverFunction(patterns: readonly string[]): string {
   const rows = patterns.map((text, at) => {
     const pattern = parsePattern(text);
     return `(${at}, ${pattern.exclude}, ${quoteLiteral(pattern.schema)}, ${quoteLiteral(pattern.table)})`;
   });
   return `create or replace function ${SCHEMA}.session_context_cover() returns event_trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $changetrail$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '1s' as $changetrail$
 declare
-  made record;
+  made regclass;
 begin
   for made in
-    select c.object_identity as name
-    from pg_event_trigger_ddl_commands() c
-    join pg_class t on t.oid = c.objid
-    join pg_namespace n on n.oid = t.relnamespace
-    where c.classid = 'pg_class'::regclass and t.relkind in ('r', 'p') and t.relpersistence = 'p'
-      and (exists (select from pg_trigger g where g.tgname = '${SESSION_TRIGGER}'
-          and g.tgrelid in (select a.relid from pg_partition_ancestors(t.oid) a))
-        or not (select p.excluded from (values ${rows.join(', ')}) p(place, excluded, schema, name)
-        where n.nspname ~ p.schema and t.relname ~ p.name order by p.place desc limit 1))
+    with touched as (
+      select c.objid as oid from pg_event_trigger_ddl_commands() c where c.classid = 'pg_class'::regclass
+    ), tree as (
+      select distinct coalesce(pg_partition_root(oid), oid) as root from touched
+    ), member as (
+      select t.oid, not coalesce((select p.excluded from (values ${rows.join(', ')}) p(place, excluded, schema, name)
+          where n.nspname ~ p.schema and t.relname ~ p.name order by p.place desc limit 1), true) as fits,
+        exists (select from pg_trigger g where g.tgrelid = t.oid and g.tgname = '${SESSION_TRIGGER}') as has
+      from tree join lateral (select root as oid union select relid from pg_partition_tree(root)) m on true
+      join pg_class t on t.oid = m.oid
+      join pg_namespace n on n.oid = t.relnamespace
+      where t.relkind in ('r', 'p') and t.relpersistence = 'p'
+    )
+    select m.oid from member m where not m.has and (m.fits or exists (select from member o where (o.fits or o.has)
+      and (m.oid in (select relid from pg_partition_ancestors(o.oid)) or o.oid in (select relid from pg_partition_ancestors(m.oid)))))
+    order by m.oid in (select oid from touched) desc
   loop
-    execute format('create or replace trigger ${SESSION_TRIGGER} before insert or update or delete or truncate on %s '
-      'for each statement execute function ${SCHEMA}.session_context()', made.name);
-    execute format('alter table %s enable always trigger ${SESSION_TRIGGER}', made.name);
+    begin
+      execute format('create or replace trigger ${SESSION_TRIGGER} before insert or update or delete or truncate on %s '
+        'for each statement execute function ${SCHEMA}.session_context()', made);
+      execute format('alter table %s enable always trigger ${SESSION_TRIGGER}', made);
+    exception when lock_not_available then
+      raise warning 'changetrail: % is locked and got no session trigger', made;
+      exit;
+    end;
   end loop;
 exception when others then
-  raise warning 'changetrail: a new table got no session trigger: %', sqlerrm;
+  raise warning 'changetrail: a table got no session trigger: %', sqlerrm;
 end
 $changetrail$`;
 }
 
+/** Made anew each time: the commands it looks at may be those of an older version. */
 const EVENT_TRIGGER = `do $do$
 begin
-  if not exists (select from pg_event_trigger where evtname = '${SESSION_TRIGGER}') then
-    create event trigger ${SESSION_TRIGGER} on ddl_command_end
-      when tag in ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO')
-      execute function ${SCHEMA}.session_context_cover();
-  end if;
+  drop event trigger if exists ${SESSION_TRIGGER};
+  create event trigger ${SESSION_TRIGGER} on ddl_command_end
+    when tag in ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE', 'CREATE SCHEMA')
+    execute function ${SCHEMA}.session_context_cover();
 exception when insufficient_privilege then
   raise notice 'changetrail: only a superuser can create the event trigger; the connector will cover new tables';
 end

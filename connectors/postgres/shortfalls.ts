@@ -24,6 +24,8 @@ export interface Shortfall {
   readonly notSeen: readonly string[];
   /** Whether the plan's statements put it right. */
   readonly mended: boolean;
+  /** It was over when it was found. */
+  readonly over?: true;
 }
 
 /** A shortfall that was recorded and goes on, with the position from which on something may be missing. */
@@ -58,9 +60,23 @@ function shortfall(
   return { key, cause, table, mended: true, ...rest };
 }
 
+/** A table that was taken out and put back before anybody looked. */
+export function shortfallOfTable(publication: string, table: WantedTable): Shortfall {
+  return { ...shortfall('table_unpublished', table, { publication, notSeen: EVERYTHING }), over: true };
+}
+
+/** A publication that was altered and altered back before anybody looked. */
+export function shortfallOfPublication(publication: string): Shortfall {
+  return { ...shortfall('publication_altered', null, { publication, notSeen: EVERYTHING }), over: true };
+}
+
 /** The shortfall in words, for the log and `doctor`. */
-export function describeShortfall({ cause, table, publication, notSeen }: Shortfall): string {
+export function describeShortfall({ cause, table, publication, notSeen, over }: Shortfall): string {
   const name = table === null ? '' : qualified(table);
+  if (over) {
+    const what = table === null ? 'altered, and is as it was' : 'taken out and put back';
+    return `${table === null ? `The publication ${publication}` : `${name} of the publication ${publication}`} was ${what}`;
+  }
   switch (cause) {
     case 'table_unpublished':
       return `${name} was taken out of the publication ${publication}`;

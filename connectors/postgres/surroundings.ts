@@ -3,7 +3,7 @@ import type { ControlClient } from './client.ts';
 import type { ResolvedPostgres } from './options.ts';
 import type { TableMatcher } from './patterns.ts';
 import type { ServerFacts } from './preflight.ts';
-import { readPublications } from './publications.ts';
+import { type PublicationMarks, publicationMarks, readPublications } from './publications.ts';
 import { planPublications, type SetupPlan } from './setup.ts';
 import { readTables, selectTables, type TableSelection } from './tables.ts';
 
@@ -16,6 +16,7 @@ export interface Surroundings {
   /** OID of the main publication; null when it is missing. */
   readonly mainOid: number | null;
   readonly existing: ReadonlySet<number>;
+  readonly marks: PublicationMarks;
 }
 
 /** Looks at the source's tables and publications and works out what would have to change. Changes nothing. */
@@ -50,6 +51,7 @@ export async function lookAround(
     mainExists: publications.has(options.publication),
     mainOid: publications.get(options.publication)?.oid ?? null,
     existing,
+    marks: publicationMarks(publications.values()),
   };
 }
 

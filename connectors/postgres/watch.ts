@@ -4,6 +4,7 @@ import type { CaptureContext } from './capture-context.ts';
 import { attach, recordDetached, recordDropped, recordLifted, recordLimits } from './captured-tables.ts';
 import type { ControlClient } from './client.ts';
 import { parseLsn } from './lsn.ts';
+import { keepMarks, recordMeanwhile } from './meanwhile.ts';
 import type { ResolvedPostgres } from './options.ts';
 import { applyStatements, type SetupPlan } from './setup.ts';
 import { closeShortfalls, followShortfalls, shortfallsOf } from './shortfalls.ts';
@@ -22,6 +23,8 @@ export async function watchOnce(client: ControlClient, context: CaptureContext, 
   await joinPublications(client, around, slot, context);
   recordDropped(around, context);
   const found = shortfallsOf(around.plan, options.publication, (oid) => known.get(oid) !== undefined);
+  await recordMeanwhile(client, around, { found, seen: published.seen }, context);
+  keepMarks(around.marks, context);
   if (options.setup === 'manual') warnOfPlan(around.plan, context, warned);
   if (options.setup === 'manual' || around.plan.statements.length === 0) {
     await followShortfalls(client, found, published.seen, context);
@@ -44,6 +47,7 @@ export async function watchOnce(client: ControlClient, context: CaptureContext, 
     context,
   );
   await recordApplied(client, around, at, context);
+  keepMarks((await lookAround(client, context)).marks, context);
   sawPublished(at, context);
 }
 

@@ -178,6 +178,76 @@ for (const major of postgresMajors()) {
       },
     );
 
+    describe('what was left out for a while and is as it was before anybody looked', () => {
+      const PASSING: readonly (Pick<Damage, 'what' | 'cause' | 'table'> & { readonly sql: readonly string[] })[] = [
+        {
+          what: 'a table taken out and put back',
+          cause: 'table_unpublished',
+          table: 't',
+          sql: [
+            `alter publication ${PUBLICATION} drop table t`,
+            WRITES,
+            `alter publication ${PUBLICATION} add table t`,
+          ],
+        },
+        {
+          what: 'a publish option narrowed and widened',
+          cause: 'publication_altered',
+          sql: [
+            `alter publication ${PUBLICATION} set (publish = 'insert')`,
+            WRITES,
+            `alter publication ${PUBLICATION} set (publish = 'insert, update, delete, truncate')`,
+          ],
+        },
+      ];
+
+      async function happens(database: TestDatabase, sql: readonly string[]): Promise<[string, string]> {
+        const start = await position(database);
+        for (const statement of sql) await database.query(statement);
+        return [start, await position(database)];
+      }
+
+      function expectPassed(capture: Capture, gap: AuditRecord, passing: (typeof PASSING)[number]): void {
+        expectSaid(capture, gap, {
+          ...passing,
+          sql: '',
+          seen: [],
+          notSeen: ['insert', 'update', 'delete', 'truncate'],
+        });
+      }
+
+      test.each(PASSING)('$what, under the stream', async (passing) => {
+        await using database = await prepared();
+        await using capture = await startCapture({ url: database.url, source: { check_interval: 4 } });
+        await capture.caughtUp();
+        const [start, end] = await happens(database, passing.sql);
+        const gap = await capture.record((record) => record.kind === 'gap', 'a gap');
+        expectPassed(capture, gap, passing);
+        expect(inOrder(gap.details!['from'], start, end, gap.details!['to'])).toBe(true);
+        await database.query(LATER);
+        const records = await capture.caughtUp();
+        expect(asText(records).slice(-4)).toEqual(['t insert', 't update', 't delete', 'k truncate']);
+        expect(gapsOf(records)).toHaveLength(1);
+      });
+
+      test.each(PASSING)('$what, while capture is stopped', async (passing) => {
+        await using database = await prepared();
+        await using capture = await startCapture({ url: database.url });
+        await capture.caughtUp();
+        await capture.stop();
+        await slotFree(database, PUBLICATION);
+        const [start, end] = await happens(database, passing.sql);
+        await capture.start();
+        await database.query(LATER);
+        const records = await capture.caughtUp();
+        const [gap, ...more] = gapsOf(records);
+        expect(more).toEqual([]);
+        expectPassed(capture, gap!, passing);
+        expect(inOrder(gap!.details!['from'], start, end, gap!.details!['to'])).toBe(true);
+        expect(records.findIndex((record) => record.kind === 'change')).toBeGreaterThan(records.indexOf(gap!));
+      });
+    });
+
     test('what capture has no right to put right is said, and over when somebody has', async () => {
       await using database = await prepared();
       const role = `replicator_${database.name}`;

@@ -73,6 +73,8 @@ const published = (...oids: number[]): PublicationState => ({
   generated: null,
   tables: new Map(oids.map((oid) => [oid, null])),
   schemas: [],
+  version: '1',
+  entries: new Map(oids.map((oid) => [oid, oid + 1000])),
 });
 const inserted = (...oids: number[]): PublicationState => ({
   ...published(...oids),
