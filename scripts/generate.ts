@@ -12,12 +12,14 @@ import { errorReference } from './reference/errors.ts';
 import { mappingsReference } from './reference/mappings.ts';
 import { recordReference } from './reference/record.ts';
 import { sinkReference } from './reference/sinks.ts';
+import { sha256Lanes } from './wasm/sha256-lanes.ts';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
 
 /** Path from the project's root → content. */
 const FILES: Readonly<Record<string, () => Promise<string> | string>> = {
+  'src/ledger/sha256-lanes.ts': sha256Lanes,
   'schema/record.v1.json': () => json(recordJsonSchema()),
   'schema/configuration.v1.json': async () => json(await configurationSchema()),
   'docs/reference/record.md': recordReference,

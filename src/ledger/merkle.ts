@@ -23,63 +23,16 @@ const leafScratch = Buffer.alloc(1 + HASH_BYTES);
 const nodeScratch = Buffer.alloc(1 + 2 * HASH_BYTES);
 nodeScratch[0] = 1;
 
-/** Hash of a leaf whose entry is the 32 bytes at `entries[from]`, into `out` at `at`. */
-export function leafInto(entries: Buffer, from: number, out: Buffer, at: number): void {
-  entries.copy(leafScratch, 1, from, from + HASH_BYTES);
-  sha256Into(leafScratch, out, at);
-}
-
 /** Hash of the leaf with this 32-byte entry. */
 export function leafHash(entry: Buffer): Buffer {
-  const out = Buffer.allocUnsafe(HASH_BYTES);
-  leafInto(entry, 0, out, 0);
-  return out;
-}
-
-/** Hash of the node over the two hashes at `pairs[from]`, into `out` at `at`; `out` may be `pairs`. */
-function pairInto(pairs: Buffer, from: number, out: Buffer, at: number): void {
-  pairs.copy(nodeScratch, 1, from, from + 2 * HASH_BYTES);
-  sha256Into(nodeScratch, out, at);
+  entry.copy(leafScratch, 1);
+  return sha256(leafScratch);
 }
 
 export function nodeHash(left: Buffer, right: Buffer): Buffer {
   left.copy(nodeScratch, 1);
   right.copy(nodeScratch, 1 + HASH_BYTES);
-  const out = Buffer.allocUnsafe(HASH_BYTES);
-  sha256Into(nodeScratch, out, 0);
-  return out;
-}
-
-const foldScratch = Buffer.allocUnsafe(TILE_BYTES);
-
-/** Root of the perfect tree over `count` (a power of two, at most 256) hashes at `hashes[from]`, into `out` at `at`. */
-export function foldInto(hashes: Buffer, from: number, count: number, out: Buffer, at: number): void {
-  if (count === 1) {
-    hashes.copy(out, at, from, from + HASH_BYTES);
-    return;
-  }
-  let source = hashes;
-  let base = from;
-  let left = count;
-  for (; left > 2; left >>= 1) {
-    for (let i = 0; i < left; i += 2) pairInto(source, base + i * HASH_BYTES, foldScratch, (i >> 1) * HASH_BYTES);
-    source = foldScratch;
-    base = 0;
-  }
-  pairInto(source, base, out, at);
-}
-
-/** Roots of the perfect trees that `count` hashes fall into, largest first. */
-export function peaks(hashes: Buffer, count: number): Buffer[] {
-  const roots: Buffer[] = [];
-  for (let from = 0, size = TILE_WIDTH; size > 0; size >>= 1) {
-    if (count - from < size) continue;
-    const root = Buffer.allocUnsafe(HASH_BYTES);
-    foldInto(hashes, from * HASH_BYTES, size, root, 0);
-    roots.push(root);
-    from += size;
-  }
-  return roots;
+  return sha256(nodeScratch);
 }
 
 /** The largest power of two below `size`, which is at least 2. */

@@ -3,11 +3,17 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { AuditError, systemCode } from '../errors/audit-error.ts';
-import { EMPTY_ROOT, foldInto, HASH_BYTES, nodeHash, splitPoint, TILE_WIDTH, type TreeSize } from './merkle.ts';
+import { EMPTY_ROOT, HASH_BYTES, nodeHash, splitPoint, TILE_WIDTH, type TreeSize } from './merkle.ts';
+import { ENTRY_BYTES, foldInto } from './tile-hash.ts';
 
-/** An entry in a bundle: two bytes of length, then the SHA-256 of a record's line. */
-export const ENTRY_BYTES = 2 + HASH_BYTES;
 export const BUNDLE_BYTES = TILE_WIDTH * ENTRY_BYTES;
+
+/** A bundle of 256 entries that are zeros. */
+export function emptyBundle(): Buffer {
+  const bundle = Buffer.alloc(BUNDLE_BYTES);
+  for (let at = 0; at < BUNDLE_BYTES; at += ENTRY_BYTES) bundle.writeUInt16BE(HASH_BYTES, at);
+  return bundle;
+}
 
 /** `level` of a tile, or `entries` for bundles. */
 export type TileKind = number | 'entries';

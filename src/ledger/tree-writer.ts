@@ -3,18 +3,9 @@ import { dirname, join } from 'node:path';
 import { AuditError } from '../errors/audit-error.ts';
 import { createFileLater, discardFile, makeDirectoryLater, syncDirectory, syncFile } from './file-ops.ts';
 import type { LineBlock } from './lines.ts';
-import {
-  EMPTY_ROOT,
-  foldInto,
-  HASH_BYTES,
-  leafInto,
-  nodeHash,
-  peaks,
-  sha256Into,
-  TILE_BYTES,
-  TILE_WIDTH,
-} from './merkle.ts';
-import { BUNDLE_BYTES, ENTRY_BYTES, readTile, type TileKind, tilePath } from './tiles.ts';
+import { EMPTY_ROOT, HASH_BYTES, nodeHash, sha256Into, TILE_BYTES, TILE_WIDTH } from './merkle.ts';
+import { ENTRY_BYTES, foldInto, leavesInto, peaks } from './tile-hash.ts';
+import { emptyBundle, readTile, type TileKind, tilePath } from './tiles.ts';
 
 /** A tile that is not full yet. */
 interface OpenTile {
@@ -95,7 +86,7 @@ export class TreeWriter {
       const end = block.ends[i]!;
       if (block.digest === undefined) sha256Into(block.bytes.subarray(start, end - 1), this.#bundle, this.#entryAt);
       else block.digest.copy(this.#bundle, this.#entryAt);
-      this.#addEntry();
+      if (++this.#size % TILE_WIDTH === 0) this.#carry();
       start = end;
     }
   }
@@ -105,19 +96,9 @@ export class TreeWriter {
     return (this.#size % TILE_WIDTH) * ENTRY_BYTES + 2;
   }
 
-  /** Takes the entry that was put at `#entryAt` into the tree. */
-  #addEntry(): void {
-    const slot = this.#size % TILE_WIDTH;
-    const at = this.#entryAt;
-    const bottom = this.#level(0);
-    leafInto(this.#bundle, at, bottom.hashes, slot * HASH_BYTES);
-    bottom.count = slot + 1;
-    this.#size++;
-    if (bottom.count === TILE_WIDTH) this.#carry();
-  }
-
   /** Takes the tile that is full, and those above that it fills, for writing. */
   #carry(): void {
+    this.#hashLeaves(TILE_WIDTH);
     this.#queueFull('entries', this.#size / TILE_WIDTH - 1, this.#bundle);
     this.#bundleWritten = 0;
     let nodes = this.#size;
@@ -135,8 +116,16 @@ export class TreeWriter {
     if (this.#queue.length >= QUEUED_FILES) this.#writeQueue();
   }
 
+  /** Leaves of the first `count` entries of the open bundle. Many at a time are cheaper, so they wait until asked for. */
+  #hashLeaves(count: number): void {
+    const bottom = this.#level(0);
+    if (count > bottom.count) leavesInto(this.#bundle, count, bottom.hashes);
+    bottom.count = count;
+  }
+
   /** Root over all entries. */
   root(): Buffer {
+    this.#hashLeaves(this.#size % TILE_WIDTH);
     let root: Buffer | null = null;
     for (const { hashes, count } of this.#levels) {
       for (const peak of peaks(hashes, count).reverse()) root = root === null ? peak : nodeHash(peak, root);
@@ -148,6 +137,7 @@ export class TreeWriter {
   flush(): void {
     this.#writeQueue();
     const width = this.#size % TILE_WIDTH;
+    this.#hashLeaves(width);
     const n = Math.floor(this.#size / TILE_WIDTH);
     if (width > this.#bundleWritten) {
       this.#write(this.#path('entries', n, width), this.#bundle.subarray(0, width * ENTRY_BYTES));
@@ -217,12 +207,6 @@ export class TreeWriter {
     }
     return this.#levels[level]!;
   }
-}
-
-function emptyBundle(): Buffer {
-  const bundle = Buffer.alloc(BUNDLE_BYTES);
-  for (let at = 0; at < BUNDLE_BYTES; at += ENTRY_BYTES) bundle.writeUInt16BE(HASH_BYTES, at);
-  return bundle;
 }
 
 function missingTile(level: number, n: number): AuditError {

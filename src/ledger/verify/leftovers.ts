@@ -3,7 +3,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join, relative, sep } from 'node:path';
 import { systemCode } from '../../errors/audit-error.ts';
 import { HASH_BYTES, TILE_WIDTH } from '../merkle.ts';
-import { ENTRY_BYTES, type TileKind, tileWidth } from '../tiles.ts';
+import { ENTRY_BYTES } from '../tile-hash.ts';
+import { type TileKind, tileWidth } from '../tiles.ts';
 import type { Findings } from './findings.ts';
 import { lookAtTile } from './look-at-tile.ts';
 

@@ -4,7 +4,8 @@ import { basename } from 'node:path';
 import { AuditError, systemCode } from '../../errors/audit-error.ts';
 import { type LineBlock, lineIndex, readLines } from '../lines.ts';
 import { HASH_BYTES, sha256Into, TILE_WIDTH } from '../merkle.ts';
-import { BUNDLE_BYTES, ENTRY_BYTES } from '../tiles.ts';
+import { ENTRY_BYTES } from '../tile-hash.ts';
+import { BUNDLE_BYTES, emptyBundle } from '../tiles.ts';
 import { Findings } from './findings.ts';
 import { lookAtTile } from './look-at-tile.ts';
 import { LineScan, type ScanEvent } from './scan.ts';
@@ -41,9 +42,10 @@ class SegmentCheck {
   readonly #job: SegmentJob;
   readonly #findings = new Findings();
   readonly #scan = new LineScan();
-  readonly #hashes = Buffer.alloc(TILE_WIDTH * HASH_BYTES);
+  /** What the bundle must hold for the lines of `#from` to `#index`. */
+  readonly #entries = emptyBundle();
   #index: number;
-  /** First index whose hash stands in `#hashes`. */
+  /** First index whose hash stands in `#entries`; -1 when none does. */
   #from = -1;
   #compared = 0;
   #end = 0;
@@ -103,7 +105,7 @@ class SegmentCheck {
 
   #hash(line: Uint8Array, index: number): void {
     if (this.#from === -1) this.#from = index;
-    sha256Into(line, this.#hashes, (index % TILE_WIDTH) * HASH_BYTES);
+    sha256Into(line, this.#entries, (index % TILE_WIDTH) * ENTRY_BYTES + 2);
     this.#compared++;
     if (index % TILE_WIDTH === TILE_WIDTH - 1) this.#compare(index + 1);
   }
@@ -117,12 +119,14 @@ class SegmentCheck {
     const bundle = lookAtTile(this.#job.ledger, 'entries', n, this.#job.size, null);
     // A bundle that is not there, cannot be read or is of another length is a finding of the tiles.
     if (bundle === null || bundle === 'unreadable' || bundle.length > BUNDLE_BYTES) return;
-    for (let index = from; index < to; index++) {
-      const slot = index % TILE_WIDTH;
-      const at = slot * ENTRY_BYTES + 2;
-      const own = slot * HASH_BYTES;
-      if (at + HASH_BYTES > bundle.length) return;
-      if (this.#hashes.compare(bundle, at, at + HASH_BYTES, own, own + HASH_BYTES) === 0) continue;
+    const start = (from % TILE_WIDTH) * ENTRY_BYTES;
+    const end = Math.min(start + (to - from) * ENTRY_BYTES, bundle.length);
+    if (bundle.compare(this.#entries, start, end, start, end) !== 0) this.#compareEach(bundle, from, start, end);
+  }
+
+  #compareEach(bundle: Buffer, from: number, start: number, end: number): void {
+    for (let at = start + 2, index = from; at + HASH_BYTES <= end; at += ENTRY_BYTES, index++) {
+      if (bundle.compare(this.#entries, at, at + HASH_BYTES, at, at + HASH_BYTES) === 0) continue;
       this.#add('tampered', 'line_changed', `Record ${index} is not the one that was signed`, index);
     }
   }

@@ -1,6 +1,7 @@
 // The tiles under one tile of level 1 (65,536 entries): bundles against leaves, leaves against the level above.
-import { foldInto, HASH_BYTES, leafInto, peaks, TILE_BYTES, TILE_WIDTH } from '../merkle.ts';
-import { BUNDLE_BYTES, ENTRY_BYTES, type TileKind, tilePath, tileWidth } from '../tiles.ts';
+import { HASH_BYTES, TILE_BYTES, TILE_WIDTH } from '../merkle.ts';
+import { ENTRY_BYTES, foldInto, leavesInto, peaks } from '../tile-hash.ts';
+import { BUNDLE_BYTES, type TileKind, tilePath, tileWidth } from '../tiles.ts';
 import { Findings } from './findings.ts';
 import { entriesUnder, lookAtTile } from './look-at-tile.ts';
 
@@ -81,8 +82,8 @@ class TileCheck {
         this.#complete = false;
         return false;
       }
-      leafInto(bundle, at + 2, this.#leaves, slot * HASH_BYTES);
     }
+    leavesInto(bundle, width, this.#leaves);
     this.#checked += width;
     if (tile !== null) this.#sameTile(0, n, tile, this.#leaves.subarray(0, width * HASH_BYTES));
     return true;

@@ -3,15 +3,15 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   EMPTY_ROOT,
-  foldInto,
   isConsistent,
   leafHash,
   nodeHash,
-  peaks,
   rootFromInclusion,
   sha256,
   splitPoint,
 } from '../../../src/ledger/merkle.ts';
+import { foldInto, leavesInto, peaks } from '../../../src/ledger/tile-hash.ts';
+import { emptyBundle } from '../../../src/ledger/tiles.ts';
 
 /** RFC 6962 section 2.1, written down as it is said there. */
 function mth(leaves: readonly Buffer[]): Buffer {
@@ -80,6 +80,42 @@ describe('hashing', () => {
     const out = Buffer.alloc(32);
     foldInto(tile, 0, 256, out, 0);
     expect(out).toEqual(mth(all));
+  });
+});
+
+describe('hashes of tiles, four at a time', () => {
+  const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length }).map((b) => Buffer.from(b));
+
+  test('leaves of any bundle are those of its entries, and nothing is written behind them', () => {
+    const form = fc.record({ count: fc.integer({ min: 1, max: 256 }), bundle: bytes(emptyBundle().length) });
+    fc.assert(
+      fc.property(form, ({ count, bundle }) => {
+        const leaves = Buffer.alloc(256 * 32, 0xaa);
+        leavesInto(bundle, count, leaves);
+        for (let i = 0; i < count; i++) {
+          const entry = bundle.subarray(i * 34 + 2, i * 34 + 34);
+          expect(leaves.subarray(i * 32, i * 32 + 32)).toEqual(leafHash(entry));
+        }
+        expect(leaves.subarray(count * 32).every((byte) => byte === 0xaa)).toBe(true);
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  test('a fold is the tree of its hashes, wherever they stand, also into their own place', () => {
+    const form = fc.record({ level: fc.integer({ min: 0, max: 8 }), at: fc.nat(255), tile: bytes(256 * 32) });
+    fc.assert(
+      fc.property(form, ({ level, at, tile }) => {
+        const count = 2 ** level;
+        const from = Math.min(at, 256 - count) * 32;
+        const wanted = mth(
+          Array.from({ length: count }, (_, i) => Buffer.from(tile.subarray(from + i * 32, from + i * 32 + 32))),
+        );
+        foldInto(tile, from, count, tile, from);
+        expect(tile.subarray(from, from + 32)).toEqual(wanted);
+      }),
+      { numRuns: 100 },
+    );
   });
 });
 
