@@ -253,7 +253,7 @@ $changetrail$`;
  * Gives the trigger to tables that have just come to fit: created, renamed, moved to another schema, attached as a partition.
  * A table that has it in any state is left as it is, which also ends the recursion: what is executed here are ALTER TABLEs.
  * A failure is a warning, and other tables of a partition tree are waited for no longer than a second: nobody's migration fails
- * or is held up for it.
+ * or is held up for it. (pg_partition_tree() would lock them.)
  */
 function coverFunction(patterns: readonly string[]): string {
   const rows = patterns.map((text, at) => {
@@ -266,16 +266,17 @@ declare
   made regclass;
 begin
   for made in
-    with touched as (
+    with recursive touched as (
       select c.objid as oid from pg_event_trigger_ddl_commands() c where c.classid = 'pg_class'::regclass
     ), tree as (
-      select distinct coalesce(pg_partition_root(oid), oid) as root from touched
+      select coalesce(pg_partition_root(oid), oid) as oid from touched
+      union select i.inhrelid from tree join pg_inherits i on i.inhparent = tree.oid
     ), member as (
       select t.oid, not coalesce((select p.excluded from (values ${rows.join(', ')}) p(place, excluded, schema, name)
           where n.nspname ~ p.schema and t.relname ~ p.name order by p.place desc limit 1), true) as fits,
         exists (select from pg_trigger g where g.tgrelid = t.oid and g.tgname = '${SESSION_TRIGGER}') as has
-      from tree join lateral (select root as oid union select relid from pg_partition_tree(root)) m on true
-      join pg_class t on t.oid = m.oid
+      from tree
+      join pg_class t on t.oid = tree.oid
       join pg_namespace n on n.oid = t.relnamespace
       where t.relkind in ('r', 'p') and t.relpersistence = 'p'
     )

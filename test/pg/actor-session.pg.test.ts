@@ -257,6 +257,46 @@ for (const major of postgresMajors()) {
       expect(state.attached.map((one) => one.table)).not.toContain('hidden_d');
     });
 
+    test('covers tables that come to fit: renamed, moved, attached, made with their schema, logged', async () => {
+      const lines = await inSession(async (client) => {
+        await client.query(`create table hidden_e (id int); alter table hidden_e rename to shown_e;
+          create schema aside create table moved (id int); alter table aside.moved set schema public;
+          create table hidden_part (id int, part int); alter table p attach partition hidden_part for values in (4);
+          create unlogged table light (id int); alter table light set logged;
+          create table hidden_tree (id int) partition by list (id);
+          create table leaf partition of hidden_tree for values in (1);
+          create table "Odd ""name" (id int); alter table "Odd ""name" rename column id to "the id";`);
+        for (const table of ['shown_e', 'moved', 'light', 'hidden_tree', '"Odd ""name"'])
+          await client.query(`insert into ${table} values (1)`);
+        await client.query('insert into hidden_part values (1, 4)');
+      });
+      expect(lines.filter((line) => line.startsWith('message'))).toHaveLength(6);
+      const state = await readSessionContext(control, matcher);
+      expect(state.missing).toEqual([]);
+    });
+
+    test('leaves a trigger alone that its owner disabled, and never fails or holds up a migration', async () => {
+      const off = 'alter table shown_e disable trigger changetrail_session_context; alter table shown_e add v int';
+      const lines = await inSession(async (client) => {
+        await client.query(off);
+        await client.query('insert into shown_e values (2)');
+        await client.query('alter table shown_e enable always trigger changetrail_session_context');
+      });
+      expect(lines).toEqual(['public.shown_e: INSERT']);
+      await database.query('drop trigger changetrail_session_context on p1');
+      const blocker = await connect();
+      await blocker.query('begin; lock table p1, p2');
+      const migration = await inSession(async (client) => {
+        await client.query("set statement_timeout = '20s'");
+        await client.query('create table p5 partition of p for values in (5)');
+        await client.query('insert into p5 values (1, 5)');
+      });
+      expect(short(migration)).toEqual(['message', 'public.p5: INSERT']);
+      await blocker.query('rollback');
+      await blocker.end();
+      await install();
+    });
+
     test('fires in a session that replays replicated changes, too', async () => {
       const lines = await inSession(async (client) => {
         await client.query('set session_replication_role = replica');
