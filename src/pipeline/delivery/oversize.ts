@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Member } from '../../record/json-scan.ts';
+import { type Member, membersOf } from '../../record/json-scan.ts';
 import { LineEditor, objectOf } from './line-editor.ts';
 
 /** Lines made of one record, each with its line feed. */
@@ -41,7 +41,9 @@ function candidatesOf(editor: LineEditor): Candidate[] {
     if (member === undefined) continue;
     const inner = editor.inner(parent);
     if (inner.length === 0) candidates.push({ parent, member: null, bytes: member.end - member.valueStart });
-    for (const each of inner) candidates.push({ parent, member: each, bytes: each.end - each.valueStart });
+    for (const each of inner) {
+      if (!isDigests(parent, each)) candidates.push({ parent, member: each, bytes: each.end - each.valueStart });
+    }
   }
   return candidates.sort((a, b) => b.bytes - a.bytes);
 }
@@ -56,15 +58,17 @@ function firstEnough(candidates: readonly Candidate[], atLeast: number, excess: 
 
 function withoutCandidates(line: Buffer, taken: readonly Candidate[]): Buffer {
   const editor = new LineEditor(line);
-  const digests: string[] = [];
+  const digests = earlierDigests(editor);
   for (const parent of BULKY) {
     const here = taken.filter((candidate) => candidate.parent === parent);
-    if (here.length === 0) continue;
-    const inner = editor.inner(parent);
     const gone = new Set(here.map(({ member }) => member?.start));
-    const kept = inner.filter(({ start }) => !gone.has(start));
-    if (inner.length === 0 || kept.length === 0) editor.drop(parent);
-    else editor.replace(parent, objectOf(line, kept));
+    const inner = editor.inner(parent);
+    const kept = inner.filter((member) => !gone.has(member.start) && !isDigests(parent, member));
+    if (here.length > 0 || kept.length < inner.length) {
+      // `details` stays: the digests are written into it.
+      if (kept.length > 0 || parent === 'details') editor.replace(parent, objectOf(line, kept));
+      else editor.drop(parent);
+    }
     for (const { member } of here) {
       const value = member ?? editor.member(parent)!;
       const path = member === null ? parent : `${parent}.${JSON.parse(`"${member.name}"`)}`;
@@ -72,12 +76,21 @@ function withoutCandidates(line: Buffer, taken: readonly Candidate[]): Buffer {
       digests.push(`${JSON.stringify(path)}:${digestOf(line.subarray(value.valueStart, value.end))}`);
     }
   }
-  if (editor.member('details') !== undefined && taken.some(({ parent }) => parent === 'details')) {
-    const all = taken.filter(({ parent }) => parent === 'details').length === editor.inner('details').length;
-    if (all) editor.replace('details', Buffer.from('{}'));
-  }
-  editor.detail('digests', `{${digests.join(',')}}`);
+  editor.detail(DIGESTS, `{${digests.join(',')}}`);
   return editor.finish();
+}
+
+const DIGESTS = 'digests';
+
+function isDigests(parent: string, { name }: Member): boolean {
+  return parent === 'details' && name === DIGESTS;
+}
+
+/** What an earlier reduction left: a receiver may want a record smaller than it said, and the first digests must survive that. */
+function earlierDigests(editor: LineEditor): string[] {
+  const earlier = editor.inner('details').find((member) => isDigests('details', member));
+  if (earlier === undefined) return [];
+  return membersOf(editor.line, earlier.valueStart).map(({ start, end }) => editor.line.toString('utf8', start, end));
 }
 
 function digestOf(value: Buffer): string {
@@ -111,10 +124,18 @@ export function splitRecord(line: Buffer, limit: number): Lines | null {
     const text = content.toString('utf8', n === 0 ? 0 : cuts[n - 1]!, end);
     const part = { number: n + 1, of: cuts.length, id, sha256, bytes: content.length, text };
     const members = head.map((text) => (text === ID ? `"id":${JSON.stringify(`${id}#part${n + 1}`)}` : text));
-    return `{${members.join(',')},"missing":{"record":"in_parts"},"details":${JSON.stringify({ part })}}\n`;
+    return `{${members.join(',')},"missing":{"record":"${IN_PARTS}"},"details":${JSON.stringify({ part })}}\n`;
   });
   return linesOf(lines);
 }
+
+/** True for the line of a part: its text must stay whole, or the record could not be put together again. */
+export function isPart(line: Buffer): boolean {
+  const missing = new LineEditor(line).value('missing') as { readonly record?: unknown } | undefined;
+  return missing?.record === IN_PARTS;
+}
+
+const IN_PARTS = 'in_parts';
 
 /** Stands for the id of a part in its head. */
 const ID = 'id';

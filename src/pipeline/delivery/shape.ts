@@ -2,7 +2,7 @@ import type { LedgerBatch } from '../../core/ledger.ts';
 import { compileFilter } from './filter.ts';
 import type { SinkMetrics } from './metrics.ts';
 import type { DeliveryOptions } from './options.ts';
-import { digestValues, type Lines, splitRecord } from './oversize.ts';
+import { digestValues, isPart, type Lines, splitRecord } from './oversize.ts';
 import { lineAt, type Parcel, parcelFrom, parcelOf } from './parcel.ts';
 import type { DeadLetterBox, Reduce } from './sender.ts';
 import { limitValues } from './values.ts';
@@ -102,8 +102,11 @@ class Selection {
   }
 }
 
-/** As small as wanted: by digests where the options say so and that is enough, else in parts; null when neither can be. */
+/**
+ * As small as wanted: by digests where the options say so and that is enough, else in parts; null when neither can be. A part
+ * that is still too large is split again, whatever the options say.
+ */
 function reduceRecord(line: Buffer, limit: number, how: DeliveryOptions['oversized']): Lines | null {
-  const digested = how === 'digest' ? digestValues(line, limit) : null;
+  const digested = how === 'digest' && !isPart(line) ? digestValues(line, limit) : null;
   return digested === null ? splitRecord(line, limit) : { bytes: digested, ends: Uint32Array.of(digested.length) };
 }

@@ -1,7 +1,11 @@
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { digestValues, splitRecord } from '../../../src/pipeline/delivery/oversize.ts';
+import { LineEditor } from '../../../src/pipeline/delivery/line-editor.ts';
+import { sinkMetrics } from '../../../src/pipeline/delivery/metrics.ts';
+import { defaultDeliveryOptions } from '../../../src/pipeline/delivery/options.ts';
+import { digestValues, isPart, splitRecord } from '../../../src/pipeline/delivery/oversize.ts';
+import { makeShaper } from '../../../src/pipeline/delivery/shape.ts';
 import { limitValues } from '../../../src/pipeline/delivery/values.ts';
 import { membersOf, parseAt } from '../../../src/record/json-scan.ts';
 import { recordSchema } from '../../../src/record/schema.ts';
@@ -129,6 +133,55 @@ describe('a record over the limit', () => {
     expect(sent.missing).toEqual({ after: 'too_large', 'details.big': 'too_large' });
     expect(sent.details).toMatchObject({ n: 1, digests: { after: { bytes: 5002 }, 'details.big': { bytes: 5002 } } });
     expect(sent.after).toBeUndefined();
+  });
+
+  test('made smaller again and again still has every value or its one digest', () => {
+    fc.assert(
+      fc.property(
+        rows,
+        rows,
+        fc.array(fc.integer({ min: 1200, max: 20_000 }), { maxLength: 4 }),
+        (before, after, limits) => {
+          const record: Record<string, unknown> = { ...sampleRecord(1), before, after, details: { n: 1 } };
+          const lines: Buffer[] = [lineOf(record)];
+          for (const limit of limits.sort((a, b) => b - a)) {
+            const last = lines.at(-1)!;
+            const smaller = last.length <= limit ? null : digestValues(last, limit);
+            if (smaller !== null) lines.push(smaller);
+          }
+          if (lines.length === 1) return;
+          const line = lines.at(-1)!;
+          const sent = parse(line);
+          // A name that stood twice would hide its first value from every reader.
+          const names = new LineEditor(line).inner('details').map(({ name }) => name);
+          expect(new Set(names).size).toBe(names.length);
+          const gone = Object.keys(sent.missing ?? {}).filter((path) => sent.missing[path] === 'too_large');
+          expect(Object.keys(sent.details.digests).sort()).toEqual(gone.sort());
+          expect(sent.details.n ?? sent.details.digests['details.n']).toBeDefined();
+        },
+      ),
+    );
+  });
+
+  test('a part that is still too large is split again, never digested', () => {
+    const line = lineOf({ ...sampleRecord(1), after: { bio: 'x'.repeat(9000) } });
+    const { bytes, ends } = splitRecord(line, 4000)!;
+    const part = bytes.subarray(0, ends[0]!);
+    expect(isPart(part)).toBe(true);
+    expect(isPart(line)).toBe(false);
+    const metrics = sinkMetrics();
+    const { reduce } = makeShaper({
+      options: { ...defaultDeliveryOptions(), oversized: 'digest' },
+      maxRecordBytes: 4000,
+      metrics,
+      deadLetters: () => undefined,
+      onFilterError: () => undefined,
+    });
+    const again = reduce(part, 2000)!;
+    const texts = [...again.ends].map(
+      (end, n) => parse(again.bytes.subarray(n === 0 ? 0 : again.ends[n - 1]!, end)).details.part.text,
+    );
+    expect(`${texts.join('')}\n`).toBe(part.toString('utf8'));
   });
 
   test('in parts gives back the record, each part within the limit and a record of its own', () => {
