@@ -204,14 +204,19 @@ ${list.join('\n')}
   failures in a row without a reason. 413 halves a request at once.
 - **A record that is refused for good** goes to \`dead-letters/‹name›.ndjson\`, with the reason and the ledger's index, and a \`capture\` record with the action \`dead_letter\` tells of it in the ledger. A
   request that is refused as a whole is halved until the bad record is alone. \`changetrail replay ‹sink› --dead-letters\` sends them again when the cause is mended.
+- **A record that retention removes** from the ledger (\`ledger.retention\`) while its receiver is down is lost to that receiver: the log says so, \`sink_removed\` counts it, a \`capture\` record with the
+  action \`not_delivered\` says from where to where, and the sink goes on behind it. Retention does not wait for sinks: keep it longer than a receiver can be away.
 - **A record over the receiver's limit** is sent with its largest values replaced (\`oversized: digest\`: \`missing\` names them, \`details.digests\` has SHA-256 and size of each value's JSON text as it
   stands in the ledger), or in numbered parts (\`split\`: ids \`‹id›#part1\` …, the texts of \`details.part.text\` in order are the record's line, \`details.part.sha256\` its digest; a part that is
   still too large is split in the same way). Text is never cut.
 - **Filters** leave out records by kind, object, action, actor or a CEL expression; they stay in the ledger and are counted. \`values: changed\` or \`none\` sends fewer row values; \`missing\` says so.
 - **A thread of its own**: what mapping and compression cost is not taken from capture. \`stdout\` runs beside it.
-- **\`changetrail replay ‹sink› --from ‹index, time or id› --to …\`** sends a range again and leaves the cursor where it is.
-- **\`changetrail status\`** shows cursor, lag in records and seconds, and last error of each sink; **\`changetrail doctor\`** sends a test record (kind \`capture\`, action \`test\`) and says what came back.
-- TLS certificates are verified unless \`tls.verify: false\`, which is logged as a warning. \`HTTPS_PROXY\` and \`NO_PROXY\` are followed.
+- **\`changetrail replay ‹sink› --from ‹index, time or id› --to …\`** sends a range again and leaves the cursor where it is. A time is that of the
+  capture, UTC without a zone. What is too old for the receiver to keep under its own time (Datadog 18 hours, Loki a week) is told before anything is sent; \`--accept-old\` sends it all the same.
+- **\`changetrail status\`** shows cursor, lag in records and seconds, last error and waiting dead letters of each sink; **\`changetrail doctor\`** sends a test record (kind \`capture\`, action \`test\`,
+  index 0; it is in no ledger) and says what came back. A file and standard output are only looked at.
+- TLS certificates are verified unless \`tls.verify: false\`, which is logged as a warning; \`NODE_TLS_REJECT_UNAUTHORIZED\` has no say in it. \`HTTPS_PROXY\` and
+  \`NO_PROXY\` are followed by the sinks that speak HTTP, \`s3\` excepted.
 
 ## Tests
 

@@ -315,7 +315,7 @@ export const CODES = {
     exit: 2,
   },
   AUD_SINK_CURSOR: {
-    what: 'The cursor file of a sink cannot be read.',
+    what: 'The cursor file of a sink cannot be read, or belongs to another ledger.',
     trail: 'The ledger is complete; this sink did not start. Other sinks and capture go on.',
     action: 'Restore the file, or remove it to send everything again.',
     exit: 3,

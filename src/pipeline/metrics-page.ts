@@ -106,6 +106,9 @@ function trailRegistry(figures: () => TrailFigures): Registry {
   gauge('sink_dead_letters', 'Records a receiver refused for good.', ['sink'], (set, now) => {
     for (const [sink, status] of now.sinks) set({ sink }, status.deadLetters);
   });
+  gauge('sink_removed', 'Records that retention removed before they were delivered.', ['sink'], (set, now) => {
+    for (const [sink, status] of now.sinks) set({ sink }, status.removed);
+  });
   gauge('sink_up', '1 while the receiver takes records.', ['sink'], (set, now) => {
     for (const [sink, status] of now.sinks) set({ sink }, status.state === 'running' ? 1 : 0);
   });

@@ -23,9 +23,9 @@ export interface SinkLedger extends AsyncDisposable {
   control(record: ControlRecord): void;
 }
 
-export async function sinkLedger(): Promise<SinkLedger> {
+export async function sinkLedger(options: { readonly segmentBytes?: number } = {}): Promise<SinkLedger> {
   const dir = await temporaryDirectory();
-  const ledger = openLedger(dir.path);
+  const ledger = openLedger(dir.path, options);
   const ids: string[] = [];
   const controls: ControlRecord[] = [];
   const append = ({ id, ...rest }: RecordFields) => {

@@ -37,8 +37,9 @@ export interface SinkTrial extends AsyncDisposable {
   until(condition: () => unknown, what: string): Promise<void>;
 }
 
-export async function runTrial(): Promise<SinkTrial> {
-  const ledger = await sinkLedger();
+/** `segmentBytes`: the ledger's segments are rolled at this size. */
+export async function runTrial(options: { readonly segmentBytes?: number } = {}): Promise<SinkTrial> {
+  const ledger = await sinkLedger(options);
   const prefix = `t${randomUUID().slice(0, 8)}`;
   const logs = memoryLog();
   const metrics = sinkMetrics();

@@ -1,6 +1,7 @@
-import type { LedgerCursor, LedgerReader } from '../../core/ledger.ts';
+import type { LedgerBatch, LedgerCursor, LedgerReader, ReadOptions } from '../../core/ledger.ts';
 import type { ControlRecord } from '../../core/output.ts';
 import type { Sink } from '../../core/sink.ts';
+import { AuditError } from '../../errors/audit-error.ts';
 import type { Logger } from '../../telemetry/log.ts';
 import { type BatchBounds, Batcher, type Shape } from './batcher.ts';
 import { CursorFile, readCursor } from './cursor-file.ts';
@@ -122,6 +123,8 @@ class LedgerDelivery {
     if (signal.aborted) abort();
     metrics.state = 'running';
     try {
+      // Where it starts is durable before anything is read: with `start: now` a crash would else begin at a later now.
+      this.#cursor.flush();
       await this.#read();
       await this.#landAll();
       if (this.#failure !== null) throw this.#failure;
@@ -130,6 +133,7 @@ class LedgerDelivery {
       this.#abort();
       metrics.state = 'failed';
       metrics.lastError = (error as Error).message;
+      metrics.lastErrorAt = new Date().toISOString();
       throw error;
     } finally {
       signal.removeEventListener('abort', abort);
@@ -171,7 +175,7 @@ class LedgerDelivery {
     how: { follow?: boolean; to?: number; signal: AbortSignal },
   ): Promise<LedgerCursor> {
     const { records, bytes } = this.#bounds;
-    const chunks = this.#plan.reader.read(from, {
+    const chunks = this.#chunks(from, {
       ...how,
       batchBytes: Math.min(bytes, DEFAULT_BATCH_BYTES),
       batchRecords: records,
@@ -189,6 +193,51 @@ class LedgerDelivery {
       await batcher.close();
     }
     return cursor;
+  }
+
+  /** What the ledger holds from `from` on. Retention may remove segments while a receiver is down, also those being read. */
+  async *#chunks(from: LedgerCursor, how: ReadOptions): AsyncGenerator<LedgerBatch> {
+    const { reader } = this.#plan;
+    for (let cursor = from; ; ) {
+      cursor = this.#passRemoved(cursor);
+      try {
+        for await (const chunk of reader.read(cursor, how)) {
+          cursor = chunk.next;
+          yield chunk;
+        }
+        return;
+      } catch (error) {
+        if (cursor.index >= reader.start) throw error;
+      }
+    }
+  }
+
+  /** The first place at or behind `from` that can be read. What is passed is said: here it is lost to the receiver. */
+  #passRemoved(from: LedgerCursor): LedgerCursor {
+    const { name, reader, log, metrics, control } = this.#plan;
+    const to = reader.start;
+    const count = to - from.index;
+    if (count <= 0) return from;
+    metrics.removed += count;
+    metrics.lastError = `${count} records were removed by retention before they were delivered`;
+    metrics.lastErrorAt = new Date().toISOString();
+    log.error(
+      {
+        event: 'sink_records_removed',
+        from: from.index,
+        to,
+        action: `Where a copy of the data directory has them: changetrail replay ${name} --from ${from.index} --to ${to}.`,
+      },
+      `Retention removed ${count} record(s) before the receiver had them; it goes on behind them.`,
+    );
+    control({
+      kind: 'capture',
+      action: 'not_delivered',
+      outcome: 'failure',
+      object: { sink: name },
+      details: { cause: 'retention', from: from.index, to },
+    });
+    return { index: to };
   }
 
   #stopped(): boolean {
@@ -259,7 +308,15 @@ class LedgerDelivery {
 
 function startCursor({ cursorPath, options, reader }: DeliveryPlan): LedgerCursor {
   const cursor = cursorPath === null ? null : readCursor(cursorPath);
-  return cursor ?? { index: options.start === 'now' ? reader.end : reader.start };
+  if (cursor === null) return { index: options.start === 'now' ? reader.end : reader.start };
+  const { end } = reader;
+  if (cursor.index <= end) return cursor;
+  // Waiting until the ledger is as long would pass over all that is written until then.
+  throw new AuditError('AUD_SINK_CURSOR', {
+    message: `The cursor file ${cursorPath} stands at record ${cursor.index}, but the ledger ends at ${end}: it belongs to another ledger, or to a newer copy of this one.`,
+    action: 'Restore the ledger it belongs to, or remove the file to send this one from its start.',
+    retry: 'after_operator',
+  });
 }
 
 function boundsOf({ options, sink: { limits } }: DeliveryPlan): BatchBounds {

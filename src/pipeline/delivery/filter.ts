@@ -27,7 +27,7 @@ interface Facts {
  * @throws AUD_SINK_OPTIONS when the expression does not compile.
  */
 export function compileFilter(options: FilterOptions, onError: (message: string) => void): Filter {
-  const kinds = options.kinds === undefined ? null : new Set(options.kinds);
+  const kinds = options.kinds === undefined ? null : new Set<string>(options.kinds);
   const actions = options.actions === undefined ? null : new Set(options.actions);
   const objects = options.objects === undefined ? null : compilePatterns(options.objects);
   const actors = options.actors === undefined ? null : compilePatterns(options.actors);

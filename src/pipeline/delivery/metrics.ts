@@ -14,6 +14,8 @@ export interface SinkMetrics {
   /** Records that were sent in parts or with values replaced. */
   reduced: number;
   deadLetters: number;
+  /** Records that retention removed from the ledger before they were delivered. */
+  removed: number;
   inFlight: number;
   /** The last answer that was not "accepted", or null. Kept after the receiver recovered. */
   lastError: string | null;
@@ -33,6 +35,7 @@ export function sinkMetrics(): SinkMetrics {
     filterErrors: 0,
     reduced: 0,
     deadLetters: 0,
+    removed: 0,
     inFlight: 0,
     lastError: null,
     lastErrorAt: null,

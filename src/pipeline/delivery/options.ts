@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { KINDS } from '../../record/schema.ts';
 
 const positive = z.number().int().positive();
 
@@ -6,7 +7,8 @@ const positive = z.number().int().positive();
 export const filterOptions = z
   .strictObject({
     kinds: z
-      .array(z.string())
+      // A kind that there is not would leave out everything, in silence.
+      .array(z.enum(KINDS))
       .nonempty()
       .optional()
       .meta({ description: 'Kinds of record: change, gap, head, …', example: ['change', 'gap'] }),

@@ -36,14 +36,16 @@ export function startSinkThread(plan: SinkThreadPlan): DeliveryHandle {
   plan.signal.addEventListener('abort', abort, { once: true });
   if (plan.signal.aborted) abort();
 
+  let reportedMs = Date.now();
   const done = follow(worker, plan, (reported) => {
     status = reported;
+    reportedMs = Date.now();
   }).finally(() => {
     unsubscribe();
     plan.signal.removeEventListener('abort', abort);
   });
   done.catch((error: AuditError) => {
-    status = { ...status, state: 'failed', lastError: error.message };
+    status = { ...status, state: 'failed', lastError: error.message, lastErrorAt: new Date().toISOString() };
   });
   return {
     done,
@@ -53,7 +55,9 @@ export function startSinkThread(plan: SinkThreadPlan): DeliveryHandle {
     },
     status() {
       const cursor = status.state === 'starting' ? (readCursor(plan.cursorPath)?.index ?? 0) : status.cursor;
-      return { ...status, cursor, lagRecords: Math.max(0, plan.writer.durable.next - cursor) };
+      // What waited at the last report waits still: a thread that hangs or ended does not report.
+      const lagMs = status.lagMs === 0 ? 0 : status.lagMs + (Date.now() - reportedMs);
+      return { ...status, cursor, lagMs, lagRecords: Math.max(0, plan.writer.durable.next - cursor) };
     },
   };
 }

@@ -1,11 +1,12 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import type { Delivery } from '../../../src/core/sink.ts';
 import { readCursor } from '../../../src/pipeline/delivery/cursor-file.ts';
 import { ScriptedSink } from '../../support/scripted-sink.ts';
 import { sampleRecord } from '../../support/sink-ledger.ts';
-import { runTrial } from '../../support/sink-trial.ts';
+import { runTrial, type SinkTrial } from '../../support/sink-trial.ts';
 
 const ACCEPTED: Delivery = { outcome: 'accepted' };
 
@@ -211,6 +212,30 @@ describe('the cursor', () => {
     expect(late.taken).toEqual(trial.ids.slice(10));
   });
 
+  test('of a sink that starts now is durable at once: a crash does not make it start at a later now', async () => {
+    await using trial = await runTrial();
+    await trial.fill(10);
+    const crashed = trial.deliver(new ScriptedSink(() => ACCEPTED, { maxAgeMs: 600_000 }), { start: 'now' });
+    // What is on the disk at the moment of the crash, before anything was delivered.
+    const kept = readFileSync(trial.ledger.cursorPath('sink'));
+    await trial.fill(5);
+    crashed.abort();
+    await crashed.done;
+    writeFileSync(trial.ledger.cursorPath('sink'), kept);
+    const sink = new ScriptedSink(() => ACCEPTED);
+    await trial.deliver(sink, { start: 'now' }).drain();
+    expect(sink.taken).toEqual(trial.ids.slice(10));
+  });
+
+  test('that stands behind the end of the ledger is of another one: nothing is passed over', async () => {
+    await using trial = await runTrial();
+    await trial.fill(5);
+    writeFileSync(trial.ledger.cursorPath('sink'), '{"index":6}');
+    expect(() => trial.deliver(new ScriptedSink(() => ACCEPTED))).toThrow(
+      expect.objectContaining({ code: 'AUD_SINK_CURSOR' }),
+    );
+  });
+
   test('that cannot be read stops the sink before it sends anything', async () => {
     await using trial = await runTrial();
     await trial.fill(1);
@@ -218,6 +243,57 @@ describe('the cursor', () => {
     expect(() => trial.deliver(new ScriptedSink(() => ACCEPTED))).toThrow(
       expect.objectContaining({ code: 'AUD_SINK_CURSOR' }),
     );
+  });
+});
+
+describe('records that retention removes before they are delivered', () => {
+  const smallSegments = async () => {
+    const trial = await runTrial({ segmentBytes: 4096 });
+    // A segment is rolled between two groups of records.
+    for (let n = 0; n < 10; n++) await trial.fill(6);
+    return trial;
+  };
+  const removeOldest = (trial: SinkTrial, count: number) => {
+    const { segments } = trial.ledger.ledger.layout;
+    for (const name of readdirSync(segments).sort().slice(0, count)) rmSync(join(segments, name));
+  };
+  const said = (trial: SinkTrial, from: number, to: number) => {
+    expect(trial.ledger.controls).toMatchObject([
+      { kind: 'capture', action: 'not_delivered', outcome: 'failure', details: { cause: 'retention', from, to } },
+    ]);
+    expect(trial.logs.count('sink_records_removed')).toBe(1);
+    expect(trial.metrics).toMatchObject({ removed: to - from, lastError: expect.stringContaining('retention') });
+  };
+
+  test('are said and counted, and the sink goes on behind them', async () => {
+    await using trial = await smallSegments();
+    writeFileSync(trial.ledger.cursorPath('sink'), '{"index":2}');
+    removeOldest(trial, 2);
+    const { start } = trial.ledger.ledger.reader;
+    expect(start).toBeGreaterThan(2);
+    const sink = new ScriptedSink(() => ACCEPTED);
+    await trial.deliver(sink).drain();
+    expect(sink.taken.filter((id) => id.startsWith(trial.prefix))).toEqual(trial.ids.slice(start));
+    said(trial, 2, start);
+  });
+
+  test('also while the sink runs and its receiver is down', async () => {
+    await using trial = await smallSegments();
+    let down = true;
+    const sink = new ScriptedSink(() => (down ? { outcome: 'unavailable', reason: 'ECONNREFUSED' } : ACCEPTED), {
+      maxBatchRecords: 5,
+    });
+    const delivery = trial.deliver(sink);
+    await trial.until(() => trial.metrics.retries > 2, 'some tries');
+    removeOldest(trial, 4);
+    const { start } = trial.ledger.ledger.reader;
+    down = false;
+    await delivery.drain();
+    const taken = sink.taken.filter((id) => id.startsWith(trial.prefix));
+    const passed = trial.ledger.controls[0]!.details as { from: number; to: number };
+    expect(passed.to).toBe(start);
+    expect(taken).toEqual([...trial.ids.slice(0, passed.from), ...trial.ids.slice(start)]);
+    said(trial, passed.from, start);
   });
 });
 
