@@ -1,4 +1,5 @@
 import type { Logger } from '../../telemetry/log.ts';
+import { adviceFor } from './advice.ts';
 import type { SinkMetrics } from './metrics.ts';
 
 /** Keeps a receiver's state, and says once that it is down and once that it takes records again. */
@@ -22,7 +23,7 @@ export class Health {
       metrics.downSince = Date.now();
       metrics.state = 'down';
       this.#log.warn(
-        { event: 'sink_down', reason, action: 'Nothing is lost: it is tried until it succeeds.' },
+        { event: 'sink_down', reason, action: `${adviceFor(reason)} Nothing is lost: it is tried until it succeeds.` },
         `The receiver takes no records: ${reason}.`,
       );
     } else {

@@ -9,6 +9,8 @@ interface BulkItem {
 
 /** Statuses of single documents that the cluster or an operator can mend: 403 is a block on the index, 404 a missing one. */
 const RETRIED = new Set([401, 403, 404, 408, 429, 500, 502, 503, 504]);
+/** Said with 400, but of the index and not of the document: it is closed, or the cluster has no room for more shards. */
+const OF_THE_INDEX = new Set(['index_closed_exception', 'validation_exception', 'invalid_index_name_exception']);
 
 /**
  * What an answer of `_bulk` means for a batch of `count` documents: each document's own status is read. 409 says that a
@@ -36,8 +38,14 @@ function classifyItem(item: BulkItem | undefined, at: number): FailedRecord | nu
   // A text too long for the index's mapping (OpenSearch: 32,766 bytes): the record is taken with its digest instead.
   if (status === 413 || /immense term/.test(item?.error?.reason ?? ''))
     return { at, retry: false, reason: 'too_large' };
-  return { at, retry: status === 0 || RETRIED.has(status), reason };
+  if (NO_PIPELINE.test(item?.error?.reason ?? ''))
+    return { at, retry: true, reason: 'the ingest pipeline does not exist' };
+  const mendable = status === 0 || RETRIED.has(status) || OF_THE_INDEX.has(item?.error?.type ?? '');
+  return { at, retry: mendable, reason };
 }
+
+/** `pipeline with id [x] does not exist`, an illegal_argument_exception like those about documents. */
+const NO_PIPELINE = /^pipeline with id \[.{0,255}\] does not exist/;
 
 /** Other 2xx than 200 are not Elasticsearch's; a 400 of the whole is about the request, not about one document. */
 function classifyWhole(answer: HttpAnswer | NoAnswer, now: number): Delivery {

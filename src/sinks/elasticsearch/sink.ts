@@ -3,8 +3,10 @@ import { z } from 'zod';
 import type { CheckItem, CheckReport } from '../../core/connector.ts';
 import type { Delivery, RecordBatch, SetupStep, Sink, SinkLimits } from '../../core/sink.ts';
 import { AuditError } from '../../errors/audit-error.ts';
+import { adviceFor } from '../../pipeline/delivery/advice.ts';
 import { deliveryShape } from '../../pipeline/delivery/options.ts';
 import { FORMATS } from '../../record/mappings/index.ts';
+import { checkItem, testBatch } from '../shared/check.ts';
 import { classifyHttp, jsonBody } from '../shared/classify.ts';
 import { encodeLines } from '../shared/encode.ts';
 import { rawField, textAt, textField } from '../shared/fields.ts';
@@ -88,16 +90,33 @@ class ElasticsearchSink implements Sink {
 
   async check(signal: AbortSignal): Promise<CheckReport> {
     const server = await this.#server(signal);
-    if ('failure' in server) return { items: [server.failure] };
-    const name = `${server.distribution} ${server.version} at ${this.#client.origin}`;
-    const items: CheckItem[] = [{ name, level: 'ok', detail: 'The server answers.' }];
-    const path = `/_index_template/${encodeURIComponent(this.#options.data_stream)}`;
-    const template = await this.#client.request({ method: 'GET', path }, signal);
-    if (template instanceof NoAnswer || template.status !== 200) {
-      const detail = `There is no index template ${this.#options.data_stream}: documents would be mapped by guessing.`;
-      items.push({ name: 'index template', level: 'warning', detail, fix: 'changetrail setup --apply' });
-    } else items.push({ name: 'index template', level: 'ok', detail: 'The index template is installed.' });
+    // A key that may only write documents may not ask for the version; whether it may write is seen below.
+    if ('failure' in server && server.status !== 403) return { items: [server.failure] };
+    const name = 'failure' in server ? 'server' : `${server.distribution} ${server.version}`;
+    const items: CheckItem[] = [
+      { name: `${name} at ${this.#client.origin}`, level: 'ok', detail: 'The server answers.' },
+    ];
+    const template = await this.#checkTemplate(signal);
+    items.push(template.item);
+    // A test event would create the data stream with guessed mappings.
+    if (template.absent) return { items };
+    items.push(checkItem(`_bulk to ${this.#options.data_stream}`, await this.deliver(testBatch(this.#host), signal)));
     return { items };
+  }
+
+  async #checkTemplate(signal: AbortSignal): Promise<{ readonly item: CheckItem; readonly absent: boolean }> {
+    const { data_stream } = this.#options;
+    const path = `/_index_template/${encodeURIComponent(data_stream)}`;
+    const answer = await this.#client.request({ method: 'GET', path }, signal);
+    const name = 'index template';
+    if (!(answer instanceof NoAnswer) && answer.status === 200)
+      return { item: { name, level: 'ok', detail: 'The index template is installed.' }, absent: false };
+    const absent = !(answer instanceof NoAnswer) && answer.status === 404;
+    const why = answer instanceof NoAnswer ? answer.reason : `HTTP ${answer.status}`;
+    const detail = absent
+      ? `There is no index template ${data_stream}: documents would be mapped by guessing. No test event was sent.`
+      : `The index template cannot be looked at: ${why}.`;
+    return { item: { name, level: 'warning', detail, fix: 'changetrail setup --sinks --apply' }, absent };
   }
 
   async setup(signal: AbortSignal): Promise<readonly SetupStep[]> {
@@ -139,15 +158,19 @@ class ElasticsearchSink implements Sink {
     return Buffer.concat(parts);
   }
 
-  async #server(signal: AbortSignal): Promise<SearchServer | { failure: CheckItem }> {
+  async #server(signal: AbortSignal): Promise<SearchServer | { failure: CheckItem; status: number | null }> {
     const answer = await this.#client.request({ method: 'GET', path: '/' }, signal);
     const version =
       answer instanceof NoAnswer ? undefined : (jsonBody(answer)?.['version'] as Record<string, unknown> | undefined);
     if (answer instanceof NoAnswer || answer.status !== 200 || typeof version?.['number'] !== 'string') {
       const delivery = classifyHttp(answer, this.#host.now());
       const detail = 'reason' in delivery ? delivery.reason : 'it is not an Elasticsearch or OpenSearch server';
-      const fix = 'Correct the URL or the credentials of the sink.';
-      return { failure: { name: this.#client.origin, level: 'error', detail: `No usable answer: ${detail}.`, fix } };
+      const fix = adviceFor(detail);
+      const status = answer instanceof NoAnswer ? null : answer.status;
+      return {
+        failure: { name: this.#client.origin, level: 'error', detail: `No usable answer: ${detail}.`, fix },
+        status,
+      };
     }
     const distribution = version['distribution'] === 'opensearch' ? 'opensearch' : 'elasticsearch';
     return { distribution, version: version['number'] };

@@ -13,7 +13,7 @@ import type { Delivery, RecordBatch, Sink, SinkLimits } from '../../core/sink.ts
 import { checkItem, testBatch } from '../shared/check.ts';
 import { encodeLines } from '../shared/encode.ts';
 import type { SinkHost } from '../shared/host.ts';
-import { tlsConnection } from '../shared/tls.ts';
+import { tlsConnection, VERIFIED } from '../shared/tls.ts';
 import { classifyS3Error, isAlreadyThere, isNotImplemented } from './classify.ts';
 import { digest, type ManifestEntry, type ObjectPlan, planManifest, planObjects } from './layout.ts';
 import type { S3Options } from './options.ts';
@@ -190,7 +190,7 @@ function clientConfig(options: S3Options, host: SinkHost): S3ClientConfig {
     ...(credentials === undefined ? {} : { credentials }),
     requestHandler: {
       connectionTimeout: timeout_ms,
-      ...(tls === undefined ? {} : { httpsAgent: new https.Agent({ keepAlive: true, ...tlsConnection(tls, host) }) }),
+      httpsAgent: new https.Agent({ keepAlive: true, ...tlsConnection(tls ?? VERIFIED, host) }),
     },
   };
 }

@@ -1,5 +1,6 @@
 import type { CheckItem } from '../../core/connector.ts';
 import type { Delivery, RecordBatch } from '../../core/sink.ts';
+import { adviceFor } from '../../pipeline/delivery/advice.ts';
 import type { SinkHost } from './host.ts';
 
 /** A single record that says it is a test: kind `capture`, action `test`, an id of its own. It is in no ledger. */
@@ -42,6 +43,6 @@ function failed(name: string, reason: string): CheckItem {
     name,
     level: 'error',
     detail: `The receiver did not take a test event: ${reason}.`,
-    fix: 'Correct the URL or the credentials of the sink.',
+    fix: adviceFor(reason),
   };
 }

@@ -4,7 +4,7 @@ import { gzipSync } from 'node:zlib';
 import { messageOf, systemCode } from '../../errors/audit-error.ts';
 import type { SinkHost } from './host.ts';
 import type { HttpOptions } from './http-options.ts';
-import { tlsConnection } from './tls.ts';
+import { tlsConnection, VERIFIED } from './tls.ts';
 
 /** Audit records shrink about as much at 1 as at 6, in a third of the time (bench/RESULTS.md). */
 const GZIP_LEVEL = 1;
@@ -51,7 +51,7 @@ export class HttpClient {
     const secure = this.#base.protocol === 'https:';
     const shared = { keepAlive: true, maxSockets: 16, proxyEnv: process.env } as const;
     this.#agent = secure
-      ? new https.Agent({ ...shared, ...(options.tls === undefined ? {} : tlsConnection(options.tls, host)) })
+      ? new https.Agent({ ...shared, ...tlsConnection(options.tls ?? VERIFIED, host) })
       : new http.Agent(shared);
     this.#send = secure ? https.request : http.request;
     this.#headers = {

@@ -20,6 +20,9 @@ export const tlsOption = z.strictObject({
 
 export type TlsOption = z.infer<typeof tlsOption>;
 
+/** TLS where nothing was said of it. Explicit, because Node else asks NODE_TLS_REJECT_UNAUTHORIZED. */
+export const VERIFIED: TlsOption = { verify: true };
+
 /** The part of `tls.ConnectionOptions` that the option decides. */
 export interface TlsConnection {
   readonly rejectUnauthorized: boolean;

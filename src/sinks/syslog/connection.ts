@@ -1,7 +1,7 @@
 import net from 'node:net';
 import tls from 'node:tls';
 import type { SinkHost } from '../shared/host.ts';
-import { type TlsConnection, tlsConnection } from '../shared/tls.ts';
+import { type TlsConnection, tlsConnection, VERIFIED } from '../shared/tls.ts';
 import type { SyslogOptions } from './options.ts';
 
 const PORTS = { tcp: 514, tls: 6514, relp: 2514, relp_tls: 2514 } as const;
@@ -15,7 +15,7 @@ export class Dialer {
   constructor(options: SyslogOptions, host: SinkHost) {
     this.#options = options;
     const secure = options.transport === 'tls' || options.transport === 'relp_tls';
-    this.#tls = secure ? tlsConnection(options.tls ?? { verify: true }, host) : null;
+    this.#tls = secure ? tlsConnection(options.tls ?? VERIFIED, host) : null;
   }
 
   /** `tls://syslog.example.com:6514`: safe to log. */
