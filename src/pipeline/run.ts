@@ -112,6 +112,7 @@ class Trail {
       ledger: { next: ledger.writer.durable.next, failure: ledger.writer.failure?.code ?? null },
       sources: Object.fromEntries(this.#metrics),
       actors: Object.fromEntries([...this.#actors].map(([name, metrics]) => [name, metrics.snapshot()])),
+      sinks: Object.fromEntries([...this.#deliveries].map(([name, delivery]) => [name, delivery.status()])),
     }));
   }
 
@@ -273,8 +274,13 @@ class Trail {
           if (error instanceof AuditError && error.code === 'AUD_SINK_CLOSED') resolve();
           else
             this.#plan.log.error(
-              { event: 'sink_failed', sink: name, code: (error as AuditError).code },
-              `${(error as Error).message} The ledger and the other sinks go on.`,
+              {
+                event: 'sink_failed',
+                sink: name,
+                code: (error as AuditError).code,
+                action: `${(error as AuditError).action ?? 'Correct the cause.'} The sink starts again with the next run.`,
+              },
+              `${(error as Error).message} This sink stopped; the ledger and the other sinks go on.`,
             );
         });
       }

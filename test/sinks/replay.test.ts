@@ -1,5 +1,7 @@
 import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { deadLetterBox } from '../../src/pipeline/delivery/dead-letters.ts';
+import { sinkMetrics } from '../../src/pipeline/delivery/metrics.ts';
 import { countOlder, resolvePlace, takeDeadLetters } from '../../src/pipeline/delivery/replay.ts';
 import { createHttpSink, httpOptions } from '../../src/sinks/http.ts';
 import { HttpReceiver } from '../support/json-receiver.ts';
@@ -48,6 +50,9 @@ describe('a place in the ledger', () => {
     expect(await resolvePlace(reader, trial.ids[17]!)).toBe(17);
     const captured = String(sampleRecord(33, trial.prefix)['captured']);
     expect(await resolvePlace(reader, captured)).toBe(33);
+    // Without a zone a time is UTC, wherever this machine stands.
+    expect(await resolvePlace(reader, captured.replace('Z', ''))).toBe(33);
+    expect(await resolvePlace(reader, captured.replace('T', ' ').replace('Z', ''))).toBe(33);
     expect(await resolvePlace(reader, '2001-01-01')).toBe(0);
     expect(await resolvePlace(reader, '2101-01-01')).toBe(100);
     await expect(resolvePlace(reader, 'no:such:id')).rejects.toMatchObject({ code: 'AUD_CLI_USAGE' });
@@ -66,7 +71,7 @@ describe('changetrail replay', () => {
     const config = configure(trial, optionsOf(receiver.server.port));
     const run = await runCli(['replay', 'sink', '--config', config, '--from', '50', '--to', trial.ids[60]!, '--json']);
     expect(run, run.stderr).toMatchObject({ code: 0 });
-    expect(JSON.parse(run.stdout)).toEqual({ sink: 'sink', sent: 10, refused: 0, stoppedAt: null });
+    expect(JSON.parse(run.stdout)).toEqual({ sink: 'sink', sent: 10, refused: 0, filtered: 0, stoppedAt: null });
     expect(receiver.ids).toEqual(trial.ids.slice(50, 60));
     expect(readFileSync(trial.ledger.cursorPath('sink'), 'utf8')).toBe(cursor);
   });
@@ -121,7 +126,8 @@ describe('changetrail replay', () => {
       expect(record).not.toHaveProperty('after');
       expect(record['missing']).toMatchObject({ before: 'values_not_sent', after: 'values_not_sent' });
     }
-    expect(JSON.parse(run.stdout)).toMatchObject({ sent: updates.length, refused: 0 });
+    expect(JSON.parse(run.stdout)).toMatchObject({ sent: updates.length, refused: 0, filtered: 30 - updates.length });
+    expect(run.stderr).toMatch(/20 left out by the sink’s filter/);
   });
 
   test('tells before anything is sent that records are too old for the receiver, and sends them with --accept-old', async () => {
@@ -145,6 +151,54 @@ describe('changetrail replay', () => {
     expect(run, run.stderr).toMatchObject({ code: 0 });
     expect(entries.map(({ message }) => JSON.parse(message).id)).toEqual([2, 0, 1].map((n) => trial.ids[n]));
     expect(entries.map(({ timestamp }) => timestamp !== undefined)).toEqual([true, false, false]);
+  });
+
+  test('tells of dead letters that are too old for the receiver too, and keeps them', async () => {
+    await using server = await HttpReceiver.start(() => ({ status: 202 }));
+    await using trial = await runTrial();
+    await trial.write([{ ...sampleRecord(0, trial.prefix), time: new Date(Date.now() - 86_400_000).toISOString() }]);
+    const path = trial.ledger.deadLetterPath('sink');
+    mkdirSync(trial.ledger.ledger.layout.deadLetters, { recursive: true });
+    writeFileSync(path, `${JSON.stringify({ at: 'now', index: 0, reason: 'r', record: { id: trial.ids[0] } })}\n`);
+    const config = configure(trial, { type: 'datadog', api_key: 'k', url: `http://127.0.0.1:${server.port}` });
+    const refused = await runCli(['replay', 'sink', '--config', config, '--dead-letters']);
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toMatch(/1 of these records are older than the 18 hours/);
+    const run = await runCli(['replay', 'sink', '--config', config, '--dead-letters', '--accept-old', '--json']);
+    expect(run, run.stderr).toMatchObject({ code: 0 });
+    expect(JSON.parse(run.stdout)).toMatchObject({ sent: 1 });
+  });
+
+  test('says so when there is nothing to send', async () => {
+    await using receiver = await startReceiver();
+    await using trial = await runTrial();
+    await trial.fill(5);
+    const config = configure(trial, optionsOf(receiver.server.port));
+    for (const place of ['99', '2101-01-01']) {
+      const run = await runCli(['replay', 'sink', '--config', config, '--from', place]);
+      expect(run, run.stderr).toMatchObject({ code: 0 });
+      expect(run.stderr).toMatch(/nothing between --from and --to: the ledger holds the records 0 to 4/);
+    }
+    const letters = await runCli(['replay', 'sink', '--config', config, '--dead-letters']);
+    expect(letters.stderr).toMatch(/there are no dead letters/);
+    expect(receiver.ids).toEqual([]);
+  });
+
+  test('stopped in the middle, says how to go on, and does not pass for done', async () => {
+    await using server = await HttpReceiver.start(() => ({ status: 503 }));
+    await using trial = await runTrial();
+    await trial.fill(5);
+    const config = configure(trial, optionsOf(server.port));
+    const run = await runCli(
+      ['replay', 'sink', '--config', config, '--from', '1', '--to', '4'],
+      {},
+      async (child, said) => {
+        await trial.until(() => said().includes('takes no records'), 'a first try');
+        child.kill('SIGTERM');
+      },
+    );
+    expect(run, run.stderr).toMatchObject({ code: 1 });
+    expect(run.stderr).toMatch(/go on with: changetrail replay sink --from 1 --to 4/);
   });
 
   test.each([
@@ -174,7 +228,9 @@ describe('changetrail status', () => {
     await down.done;
     const { data } = trial.ledger.ledger.layout;
     const running = { at: new Date().toISOString(), pid: process.pid, ledger: { next: 10, failure: null } };
-    writeFileSync(`${data}/status.json`, JSON.stringify({ ...running, sources: {}, actors: {} }));
+    const write = (more: object) =>
+      writeFileSync(`${data}/status.json`, JSON.stringify({ ...running, sources: {}, actors: {}, ...more }));
+    write({});
     const since = Date.parse(String(sampleRecord(0, trial.prefix)['captured']));
 
     const json = await runCli(['status', '--data', data, '--json']);
@@ -190,7 +246,39 @@ describe('changetrail status', () => {
     expect(text.stdout).toMatch(
       /sink +down +\S+, at 0, 10 records \([\d.]+ s\) behind\n +last error, 20\S+Z: ECONNREFUSED/,
     );
+
+    // A sink that could not start wrote no cursor: the process says it. One that nobody configures any more is told apart.
+    const failed = { ...sinkMetrics(), name: 'sink', cursor: 10, lagRecords: 0, lagMs: 0, state: 'failed' };
+    const error = { lastError: 'The file of tls.ca cannot be read.', lastErrorAt: '2026-11-24T10:00:00.000Z' };
+    write({ sinks: { sink: failed, other: { ...failed, ...error, cursor: 0 } } });
+    mkdirSync(trial.ledger.ledger.layout.deadLetters, { recursive: true });
+    writeFileSync(trial.ledger.deadLetterPath('sink'), '{}\n{}\n');
+    const later = await runCli(['status', '--data', data]);
+    expect(later.stdout).toMatch(
+      /sink +sink +failed, .*\n +2 refused records wait for: changetrail replay sink --dead-letters/,
+    );
+    expect(later.stdout).toMatch(
+      /sink +other +failed, at 0, 10 records .*\n +last error, 2026\S+Z: The file of tls.ca/,
+    );
+    expect(later.stdout).toMatch(/sink +down +not in the configuration, at 0/);
+
+    // A process that was killed said "running" as its last word.
+    write({ pid: 2 ** 22 + 1, sinks: { sink: { ...failed, state: 'running' } } });
+    expect((await runCli(['status', '--data', data])).stdout).toMatch(/sink +sink +stopped, at 10/);
   });
+});
+
+test('a torn line of the dead letters costs no letter behind it', async () => {
+  await using trial = await runTrial();
+  await trial.fill(5);
+  const path = trial.ledger.deadLetterPath('sink');
+  mkdirSync(trial.ledger.ledger.layout.deadLetters, { recursive: true });
+  // A crash in the middle of a write; the record is refused once more after the restart.
+  writeFileSync(path, '{"at":"now","index":1,"reason":"r","record":{"id":"x1","after":{"bi');
+  const box = deadLetterBox({ name: 'sink', deadLetterPath: path, log: memoryLog().log, control: () => undefined });
+  box([1, 2].map((index) => ({ index, reason: 'r', line: Buffer.from(`{"id":"x${index}"}\n`) })));
+  const taken = takeDeadLetters(path, trial.ledger.ledger.reader)!;
+  expect(taken).toMatchObject({ indexes: [1, 2], damaged: 1 });
 });
 
 test('dead letters written while they are sent are not removed, and an interrupted replay is taken up', async () => {

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 
@@ -10,8 +10,15 @@ export interface CliRun {
   readonly stderr: string;
 }
 
-/** Runs `changetrail` with the arguments in a process of its own and waits for its end. */
-export function runCli(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<CliRun> {
+/**
+ * Runs `changetrail` with the arguments in a process of its own and waits for its end. `meanwhile` is given the process, and
+ * what it has said on standard error so far.
+ */
+export function runCli(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+  meanwhile: (child: ChildProcess, said: () => string) => Promise<void> = async () => undefined,
+): Promise<CliRun> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', MAIN, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -26,6 +33,7 @@ export function runCli(args: readonly string[], env: Readonly<Record<string, str
       stderr += bytes.toString();
     });
     child.on('error', reject);
+    meanwhile(child, () => stderr).catch(reject);
     child.on('close', (code) => resolve({ code, stdout, stderr }));
   });
 }

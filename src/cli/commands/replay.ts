@@ -31,7 +31,7 @@ export function replayCommand(): Command {
     .description('send records of the ledger to a sink again')
     .argument('<sink>', 'name of the sink in the configuration')
     .addOption(configOption())
-    .option('--from <place>', 'first record: an index, a time (2026-11-24T10:00:00Z) or an id')
+    .option('--from <place>', 'first record: an index, the time of capture (2026-11-24T10:00:00Z) or an id')
     .option('--to <place>', 'the record before which to stop; default: the end')
     .addOption(new Option('--dead-letters', 'the records that the receiver refused').conflicts(['from', 'to']))
     .option('--accept-old', 'send also what is too old for the receiver to keep under its own time')
@@ -40,8 +40,8 @@ export function replayCommand(): Command {
       'after',
       `
 The sink's own cursor stays where it is, and changetrail run may go on meanwhile. Filter and values are those of the
-configuration. A receiver that knows the records' ids keeps one copy. Exit code 1 when records were refused; they are in
-the dead letters.
+configuration. A receiver that knows the records' ids keeps one copy. A time without a zone is UTC. Exit code 1 when
+records were refused (they are in the dead letters) or it was stopped before the end.
 
 Examples:
   changetrail replay splunk --from 2026-11-24T10:00:00Z --to 2026-11-24T12:00:00Z
@@ -63,24 +63,35 @@ async function replay(name: string, options: ReplayOptions): Promise<void> {
   const stop = stopSignal(log);
   stop.drain.addEventListener('abort', () => job.stop(), { once: true });
   try {
-    if (options.deadLetters === true) await job.deadLetters();
+    if (options.deadLetters === true) await job.deadLetters(options);
     else await job.range(options);
   } finally {
     stop.dispose();
   }
-  report(name, job, options.json === true);
+  report(name, job, options);
 }
 
-function report(name: string, job: ReplayJob, json: boolean): void {
-  const { records, deadLetters } = job.metrics;
-  if (json)
+function report(name: string, job: ReplayJob, options: ReplayOptions): void {
+  const { records, deadLetters, filtered } = job.metrics;
+  const { stoppedAt } = job;
+  if (options.json === true)
     process.stdout.write(
-      `${JSON.stringify({ sink: name, sent: records, refused: deadLetters, stoppedAt: job.stoppedAt })}\n`,
+      `${JSON.stringify({ sink: name, sent: records, refused: deadLetters, filtered, stoppedAt })}\n`,
     );
-  process.stderr.write(`${name}: ${records} records sent${deadLetters === 0 ? '' : `, ${deadLetters} refused`}.\n`);
-  if (job.stoppedAt !== null)
-    process.stderr.write(`Stopped; go on with: changetrail replay ${name} --from ${job.stoppedAt}\n`);
-  if (deadLetters > 0) process.exitCode = 1;
+  const refused = deadLetters === 0 ? '' : `, ${deadLetters} refused`;
+  const left = filtered === 0 ? '' : `, ${filtered} left out by the sink’s filter`;
+  process.stderr.write(`${name}: ${records} records sent${refused}${left}.\n`);
+  if (stoppedAt !== null)
+    process.stderr.write(
+      `Stopped before the end; go on with: changetrail replay ${name} ${goOn(options, stoppedAt)}\n`,
+    );
+  if (deadLetters > 0 || stoppedAt !== null) process.exitCode = 1;
+}
+
+/** The options that send what a stopped replay did not. Dead letters are kept until all were sent. */
+function goOn({ deadLetters, to, acceptOld }: ReplayOptions, stoppedAt: number): string {
+  const place = deadLetters === true ? '--dead-letters' : `--from ${stoppedAt}${to === undefined ? '' : ` --to ${to}`}`;
+  return acceptOld === true ? `${place} --accept-old` : place;
 }
 
 class ReplayJob {
@@ -115,28 +126,43 @@ class ReplayJob {
   }
 
   async range({ from, to, acceptOld }: ReplayOptions): Promise<void> {
-    const first = Math.max(this.#reader.start, await resolvePlace(this.#reader, from!));
-    const last = to === undefined ? this.#reader.end : Math.min(this.#reader.end, await resolvePlace(this.#reader, to));
+    const { start, end } = this.#reader;
+    const wanted = await resolvePlace(this.#reader, from!);
+    const first = Math.max(start, wanted);
+    const last = to === undefined ? end : Math.min(end, await resolvePlace(this.#reader, to));
+    if (wanted < start) this.#say(`the records before ${start} are not in the ledger any more.`);
+    if (first >= last) {
+      this.#say(`there is nothing between --from and --to: the ledger holds the records ${start} to ${end - 1}.`);
+      return;
+    }
     const sink = await this.#createSink();
-    if (acceptOld !== true) await this.#refuseOld(sink, first, last);
-    process.stderr.write(`${this.#name}: sends the records ${first} to ${last - 1} again.\n`);
+    if (acceptOld !== true) await this.#refuseOld(sink, this.#reader, first, last);
+    this.#say(`sends the records ${first} to ${last - 1} again.`);
     await this.#deliver(sink, this.#reader, first, last);
   }
 
-  async deadLetters(): Promise<void> {
+  async deadLetters({ acceptOld }: ReplayOptions): Promise<void> {
     for (;;) {
       const taken = takeDeadLetters(this.#deadLetterPath, this.#reader);
-      if (taken === null) return;
-      process.stderr.write(`${this.#name}: sends ${taken.indexes.length} refused records again.\n`);
-      await this.#deliver(await this.#createSink(), taken.reader, taken.reader.start, taken.reader.end);
+      if (taken === null) return this.#say('there are no dead letters.');
+      const { reader, indexes, damaged } = taken;
+      if (damaged > 0) this.#say(`${damaged} torn line(s) of the dead letters are left out.`);
+      const sink = await this.#createSink();
+      if (acceptOld !== true) await this.#refuseOld(sink, reader, reader.start, reader.end);
+      this.#say(`sends ${indexes.length} refused records again.`);
+      await this.#deliver(sink, reader, reader.start, reader.end);
       if (this.#stop.signal.aborted || taken.finish()) return;
     }
   }
 
-  async #refuseOld(sink: Sink, from: number, to: number): Promise<void> {
+  #say(what: string): void {
+    process.stderr.write(`${this.#name}: ${what}\n`);
+  }
+
+  async #refuseOld(sink: Sink, reader: LedgerReader, from: number, to: number): Promise<void> {
     const { maxRecordAgeMs } = sink.limits;
     if (maxRecordAgeMs === undefined) return;
-    const old = await countOlder(this.#reader, from, to, Date.now() - maxRecordAgeMs);
+    const old = await countOlder(reader, from, to, Date.now() - maxRecordAgeMs);
     if (old === 0) return;
     await sink.close();
     throw new AuditError('AUD_CLI_USAGE', {
@@ -165,9 +191,7 @@ class ReplayJob {
       metrics: this.metrics,
     });
     const progress = setInterval(() => {
-      process.stderr.write(
-        `${this.#name}: ${this.metrics.records} records sent, at ${delivery.status().cursor} of ${to}.\n`,
-      );
+      this.#say(`${this.metrics.records} records sent, at ${delivery.status().cursor} of ${to}.`);
     }, 10_000);
     try {
       await delivery.done;

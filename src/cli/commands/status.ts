@@ -7,9 +7,11 @@ import { AuditError } from '../../errors/audit-error.ts';
 import { type DataLayout, dataLayout } from '../../ledger/layout.ts';
 import { SegmentReader } from '../../ledger/reader.ts';
 import { backlogBehind } from '../../pipeline/delivery/backlog.ts';
+import { countDeadLetters } from '../../pipeline/delivery/dead-letters.ts';
+import type { SinkStatus } from '../../pipeline/delivery/metrics.ts';
 import { readStatus } from '../../pipeline/status-file.ts';
 import { configOption, configured } from '../configured.ts';
-import { paletteFor } from '../pretty.ts';
+import { type Palette, paletteFor } from '../pretty.ts';
 import { actorLines } from './status-actors.ts';
 
 /** What the running process last wrote of itself. */
@@ -22,17 +24,19 @@ interface RunningStatus {
     Record<string, { state: string; changes: number; transactions: number; lagMs: number; lastError: string | null }>
   >;
   readonly actors: Readonly<Record<string, ActorSnapshot>>;
+  /** Absent from what earlier versions wrote. */
+  readonly sinks?: Readonly<Record<string, SinkStatus>>;
 }
 
 /** A sink's cursor file, with what lies behind it. */
 interface CursorStatus extends LedgerCursor {
-  readonly status?: {
-    readonly state?: string;
-    readonly lastError?: string | null;
-    readonly lastErrorAt?: string | null;
-  };
+  readonly status?: Partial<SinkStatus>;
+  /** False when the last run did not have this sink: its cursor is left from an earlier configuration. */
+  readonly configured: boolean;
   readonly lagRecords: number;
   readonly lagSeconds: number;
+  /** Refused records that wait for `replay --dead-letters`. */
+  readonly deadLettersWaiting: number;
 }
 
 /** `changetrail status`: where sources and sinks stand, read from the data directory. */
@@ -53,24 +57,35 @@ export function statusCommand(): Command {
           action: 'Start with changetrail run, or name another directory with --data DIR.',
         });
       }
-      const sinks = await readCursors(dataLayout(data));
+      const sinks = await readSinks(dataLayout(data), running.sinks);
       const live = isAlive(running.pid) && Date.now() - Date.parse(running.at) < 10_000;
       if (options.json === true) process.stdout.write(`${JSON.stringify({ live, ...running, sinks }, null, 2)}\n`);
       else print(live, running, sinks, options.actors === true);
     });
 }
 
-async function readCursors({ cursors, segments }: DataLayout): Promise<Record<string, CursorStatus>> {
+/**
+ * Every sink that has a cursor, or that the last run had: one that could not start wrote none. What the process says of its
+ * sinks goes before what their cursor files say, which a sink that failed does not write any more.
+ */
+async function readSinks(
+  { cursors, segments, deadLetters }: DataLayout,
+  ofTheRun: RunningStatus['sinks'],
+): Promise<Record<string, CursorStatus>> {
   const reader = new SegmentReader(segments);
   const found: Record<string, CursorStatus> = {};
-  for (const name of namesIn(cursors)) {
-    const cursor = readStatus<LedgerCursor & Pick<CursorStatus, 'status'>>(join(cursors, name));
-    if (cursor === null) continue;
+  for (const name of new Set([...namesIn(cursors), ...Object.keys(ofTheRun ?? {})])) {
+    const said = ofTheRun?.[name];
+    const file = readStatus<LedgerCursor & Pick<CursorStatus, 'status'>>(join(cursors, `${name}.json`));
+    const cursor = file ?? { index: said?.cursor ?? 0 };
     const { records, seconds } = await backlogBehind(cursor, reader, Date.now());
-    found[name.slice(0, -'.json'.length)] = {
+    found[name] = {
       ...cursor,
+      ...(said === undefined ? {} : { status: said }),
+      configured: ofTheRun === undefined || said !== undefined,
       lagRecords: records,
       lagSeconds: Math.round(seconds * 10) / 10,
+      deadLettersWaiting: countDeadLetters(join(deadLetters, `${name}.ndjson`)),
     };
   }
   return found;
@@ -78,7 +93,9 @@ async function readCursors({ cursors, segments }: DataLayout): Promise<Record<st
 
 function namesIn(cursors: string): string[] {
   try {
-    return readdirSync(cursors).filter((name) => name.endsWith('.json'));
+    return readdirSync(cursors)
+      .filter((name) => name.endsWith('.json'))
+      .map((name) => name.slice(0, -'.json'.length));
   } catch {
     // No sink has run yet.
     return [];
@@ -113,11 +130,20 @@ function print(
     const snapshot = running.actors[name];
     if (actors && snapshot !== undefined) lines.push(...actorLines(name, snapshot, p));
   }
-  for (const [name, sink] of Object.entries(sinks)) {
-    const lag = sink.lagRecords === 0 ? 'nothing' : `${sink.lagRecords} records (${sink.lagSeconds} s)`;
-    lines.push(`sink     ${p.bold(name)}  ${sink.status?.state ?? 'unknown'}, at ${sink.index}, ${lag} behind`);
-    const { lastError = null, lastErrorAt = null } = sink.status ?? {};
-    if (lastError !== null) lines.push(`         last error, ${lastErrorAt ?? 'at an unknown time'}: ${lastError}`);
-  }
+  for (const [name, sink] of Object.entries(sinks)) lines.push(...sinkLines(name, sink, live, p));
   process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+function sinkLines(name: string, sink: CursorStatus, live: boolean, p: Palette): string[] {
+  const { state = 'unknown', lastError = null, lastErrorAt = null } = sink.status ?? {};
+  const lag = sink.lagRecords === 0 ? 'nothing' : `${sink.lagRecords} records (${sink.lagSeconds} s)`;
+  // A process that was killed wrote no last word: what it said of itself does not hold any more.
+  const now = !sink.configured ? 'not in the configuration' : live || state === 'failed' ? state : 'stopped';
+  const lines = [`sink     ${p.bold(name)}  ${now === 'failed' ? p.red(now) : now}, at ${sink.index}, ${lag} behind`];
+  if (lastError !== null) lines.push(`         last error, ${lastErrorAt ?? 'at an unknown time'}: ${lastError}`);
+  if (sink.deadLettersWaiting > 0)
+    lines.push(
+      `         ${p.red(`${sink.deadLettersWaiting} refused records`)} wait for: changetrail replay ${name} --dead-letters`,
+    );
+  return lines;
 }

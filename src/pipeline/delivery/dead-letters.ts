@@ -13,6 +13,24 @@ export interface DeadLetterPlan {
   control(record: ControlRecord): void;
 }
 
+/** Records that wait to be sent again: in the sink's file, and in what a replay took out of it and did not finish. */
+export function countDeadLetters(path: string): number {
+  return [path, replayingPath(path)].reduce((sum, each) => sum + countLines(each), 0);
+}
+
+/** Where a replay keeps the dead letters that it is sending. */
+export function replayingPath(path: string): string {
+  return path.replace(/\.ndjson$/, '.replaying.ndjson');
+}
+
+function countLines(path: string): number {
+  if (!fs.existsSync(path)) return 0;
+  const content = fs.readFileSync(path);
+  let count = 0;
+  for (let at = content.indexOf(10); at !== -1; at = content.indexOf(10, at + 1)) count++;
+  return count;
+}
+
 /** The action of the `capture` record that says records were refused. */
 export const DEAD_LETTER_ACTION = 'dead_letter';
 const OWN = Buffer.from(`"kind":"capture"`);
@@ -51,6 +69,14 @@ function isOwn(line: Buffer): boolean {
   return line.subarray(0, 4096).includes(OWN) && line.subarray(0, 4096).includes(OWN_ACTION);
 }
 
+const LINE_FEED = Buffer.from('\n');
+
+function endsTorn(fd: number): boolean {
+  const { size } = fs.fstatSync(fd);
+  const last = Buffer.alloc(1);
+  return size > 0 && fs.readSync(fd, last, 0, 1, size - 1) === 1 && last[0] !== LINE_FEED[0];
+}
+
 function append(path: string, letters: readonly DeadLetter[]): void {
   const at = new Date().toISOString();
   const parts: Buffer[] = [];
@@ -60,8 +86,10 @@ function append(path: string, letters: readonly DeadLetter[]): void {
   }
   try {
     makeDirectory(dirname(path));
-    const fd = fs.openSync(path, 'a', 0o640);
+    const fd = fs.openSync(path, 'a+', 0o640);
     try {
+      // A crash or a full disk may have torn the last line: what follows must not become a part of it.
+      if (endsTorn(fd)) parts.unshift(LINE_FEED);
       fs.writeFileSync(fd, Buffer.concat(parts));
       fs.fdatasyncSync(fd);
     } finally {

@@ -5,6 +5,7 @@ import type { LedgerBatch, LedgerReader } from '../../core/ledger.ts';
 import { AuditError } from '../../errors/audit-error.ts';
 import { removeFile, syncDirectory } from '../../ledger/file-ops.ts';
 import { membersOf, parseAt } from '../../record/json-scan.ts';
+import { replayingPath } from './dead-letters.ts';
 import { lineAt } from './parcel.ts';
 
 /** The member `name` of a line's record, if it is a text. */
@@ -18,12 +19,12 @@ function textOf(line: Buffer, name: string): string | null {
 }
 
 /**
- * The index a place in the ledger means: an index, a date or time (the first record captured at or after it), or a record's
- * id. @throws AUD_CLI_USAGE when no record has the id.
+ * The index a place in the ledger means: an index, a date or time (the first record captured at or after it; UTC unless it
+ * names another zone), or a record's id. @throws AUD_CLI_USAGE when no record has the id.
  */
 export async function resolvePlace(reader: LedgerReader, place: string): Promise<number> {
   if (/^\d+$/.test(place)) return Number(place);
-  const time = /^\d{4}-\d\d-\d\d(T|$)/.test(place) ? Date.parse(place) : Number.NaN;
+  const time = timeOf(place);
   const found = Number.isNaN(time)
     ? await findFirst(reader, (line) => line.includes(place.slice(0, 64)) && textOf(line, 'id') === place)
     : ((await findFirst(reader, (line) => Date.parse(textOf(line, 'captured') ?? '') >= time)) ?? reader.end);
@@ -32,6 +33,14 @@ export async function resolvePlace(reader: LedgerReader, place: string): Promise
     message: `No record in the ledger has the id ${JSON.stringify(place)}.`,
     action: 'Give an index, a time such as 2026-11-24T10:00:00Z, or the id of a record.',
   });
+}
+
+/** Milliseconds since 1970, NaN for what is no date or time. Without a zone it is UTC, as all times of a record are. */
+function timeOf(place: string): number {
+  const parts = /^(\d{4}-\d\d-\d\d)(?:[T ]([\d:.]+)(Z|[+-]\d\d:?\d\d)?)?$/i.exec(place);
+  if (parts === null) return Number.NaN;
+  const [, date, clock, zone = 'Z'] = parts;
+  return Date.parse(clock === undefined ? date! : `${date}T${clock}${zone}`);
 }
 
 async function findFirst(reader: LedgerReader, fits: (line: Buffer) => boolean): Promise<number | null> {
@@ -54,6 +63,8 @@ export async function countOlder(reader: LedgerReader, from: number, to: number,
 export interface TakenLetters {
   /** Ledger indexes, ascending. */
   readonly indexes: readonly number[];
+  /** Lines of the file that are no letter: the torn end of a write, whose records were refused and written once more. */
+  readonly damaged: number;
   readonly reader: LedgerReader;
   /**
    * To be called when all were delivered or refused anew. True when the file is gone; false when more was written to it
@@ -67,17 +78,18 @@ export interface TakenLetters {
  * interrupted replay left is taken first. Records come from the ledger, or from the letter where the ledger has them no more.
  */
 export function takeDeadLetters(path: string, ledger: LedgerReader): TakenLetters | null {
-  const taken = path.replace(/\.ndjson$/, '.replaying.ndjson');
+  const taken = replayingPath(path);
   if (!existsSync(taken)) {
     if (!existsSync(path)) return null;
     renameSync(path, taken);
     syncDirectory(dirname(path));
   }
   const content = readFileSync(taken);
-  const letters = readLetters(content);
+  const { letters, damaged } = readLetters(content);
   const indexes = [...letters.keys()].sort((a, b) => a - b);
   return {
     indexes,
+    damaged,
     reader: new LetterReader(ledger, indexes, letters),
     finish() {
       if (readFileSync(taken).length !== content.length) return false;
@@ -88,18 +100,32 @@ export function takeDeadLetters(path: string, ledger: LedgerReader): TakenLetter
 }
 
 /** The last letter of each index: index to record line. */
-function readLetters(content: Buffer): Map<number, Buffer> {
+function readLetters(content: Buffer): { readonly letters: Map<number, Buffer>; readonly damaged: number } {
   const letters = new Map<number, Buffer>();
+  let damaged = 0;
   for (let start = 0, end = content.indexOf(10); end !== -1; start = end + 1, end = content.indexOf(10, start)) {
     const line = content.subarray(start, end);
-    const members = membersOf(line);
+    const members = isJson(line) ? membersOf(line) : [];
     const index = members.find(({ name }) => name === 'index');
     const record = members.find(({ name }) => name === 'record');
-    if (index === undefined || record === undefined) continue;
+    if (index === undefined || record === undefined) {
+      damaged++;
+      continue;
+    }
     const text = Buffer.concat([line.subarray(record.valueStart, record.end), Buffer.from('\n')]);
     letters.set(Number(parseAt(line, index.valueStart, index.end)), text);
   }
-  return letters;
+  return { letters, damaged };
+}
+
+function isJson(line: Buffer): boolean {
+  try {
+    JSON.parse(line.toString('utf8'));
+    return true;
+  } catch {
+    // Said by its number; the line stays out.
+    return false;
+  }
 }
 
 class LetterReader implements LedgerReader {
