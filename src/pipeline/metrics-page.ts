@@ -89,9 +89,38 @@ function trailRegistry(figures: () => TrailFigures): Registry {
   gauge('source_lag_seconds', 'Time from the last commit seen to its capture.', ['source'], (set, now) => {
     for (const [source, m] of now.sources) set({ source }, m.lagMs / 1000);
   });
-  gauge('actor_changes', 'Changes by how sure their actor is.', ['source', 'assurance'], (set, now) => {
-    for (const [source, snapshot] of now.actors) {
-      for (const [assurance, count] of Object.entries(snapshot.total)) set({ source, assurance }, Number(count));
+  gauge('actor_changes', 'Changes by how sure their actor is.', ['source', 'table', 'assurance'], (set, now) => {
+    for (const [source, { tables }] of now.actors) {
+      for (const [table, { role_only: _, ...counts }] of Object.entries(tables)) {
+        for (const [assurance, count] of Object.entries(counts)) set({ source, table, assurance }, count);
+      }
+    }
+  });
+  gauge(
+    'actor_role_only_changes',
+    'Of these: only a shared database role is known.',
+    ['source', 'table'],
+    (set, now) => {
+      for (const [source, { tables }] of now.actors) {
+        for (const [table, counts] of Object.entries(tables)) set({ source, table }, counts.role_only);
+      }
+    },
+  );
+  gauge(
+    'application_changes_without_actor',
+    'Changes of an application that name nobody, or only a shared database role.',
+    ['source', 'application'],
+    (set, now) => {
+      for (const [source, { applications }] of now.actors) {
+        for (const [application, counts] of Object.entries(applications)) {
+          set({ source, application }, counts.without_actor);
+        }
+      }
+    },
+  );
+  gauge('actor_reasons', 'Messages and claims that were not taken as they were.', ['source', 'reason'], (set, now) => {
+    for (const [source, { reasons }] of now.actors) {
+      for (const [reason, count] of Object.entries(reasons)) set({ source, reason }, count);
     }
   });
   gauge('sink_lag_records', 'Records of the ledger a sink has not delivered.', ['sink'], (set, now) => {
