@@ -1,10 +1,10 @@
 // What a start says: to the ledger by control records, to the operator by the log.
 import type { SourceHost } from '../../src/core/connector.ts';
 import { type Deployment, describeDeployment } from './client.ts';
-import { type ClusterTime, isoTime, timeText } from './cluster-time.ts';
-import type { CollectionInfo } from './collections.ts';
+import { type ClusterTime, compareTimes, isoTime, timeText } from './cluster-time.ts';
+import { type CollectionInfo, patternFix } from './collections.ts';
 import type { ResolvedMongodb } from './resolved.ts';
-import type { GapCause, SourceState, Start } from './resume.ts';
+import { type GapCause, isOtherHistory, type SourceState, type Start } from './resume.ts';
 import { imagesText } from './setup.ts';
 
 /** Collections named in one warning; `doctor` lists all. */
@@ -18,16 +18,17 @@ export interface Announced {
 
 const GAP_ACTIONS: Readonly<Record<GapCause, string>> = {
   other_cluster:
-    'If the url is wrong, correct it; a new deployment is better given a new source name in the configuration.',
+    'If the url is wrong, correct it (mongosh "<url>" --eval "rs.conf().settings.replicaSetId" tells which set it is); a new deployment is better given a new source name in the configuration.',
   server_behind: 'If the url is wrong, correct it; after a restore of the database nothing is to be done.',
   resume_token_not_found: 'If the url is wrong, correct it; after a restore of the database nothing is to be done.',
-  resume_token_invalid: 'Nothing; the position was not one of this server’s.',
+  resume_token_invalid:
+    'Nothing, if the server was downgraded or a copy of the data directory was put back; else see who wrote to the directory.',
   oplog_rolled_over: 'Enlarge the oplog: db.adminCommand({ replSetResizeOplog: 1, size: <MB> }), or minRetentionHours.',
 };
 
 /** History between where the ledger stood and where capture goes on is missing: the record that says so, before any other. */
 export function recordGap({ host }: Announced, cause: GapCause, stands: Start, to: ClusterTime): void {
-  const lineageReset = cause === 'other_cluster' || cause === 'server_behind' || cause === 'resume_token_not_found';
+  const lineageReset = isOtherHistory(cause);
   const from = stands.time;
   host.output.control({
     kind: 'gap',
@@ -50,10 +51,18 @@ export function recordGap({ host }: Announced, cause: GapCause, stands: Start, t
       to: timeText(to),
       action: GAP_ACTIONS[cause],
     },
-    lineageReset
-      ? `The deployment is another one than before, or an older copy of it (${cause}): what it did after ${isoTime(from)} is not in the trail, capture begins anew at ${isoTime(to)}; a gap record says so.`
-      : `Changes between ${isoTime(from)} and ${isoTime(to)} may be missing from the trail (${cause}); a gap record says so.`,
+    gapText(cause, from, to),
   );
+}
+
+function gapText(cause: GapCause, from: ClusterTime, to: ClusterTime): string {
+  if (isOtherHistory(cause)) {
+    return `The deployment is another one than before, or an older copy of it (${cause}): what it did after ${isoTime(from)} is not in the trail, capture begins anew at ${isoTime(to)}; a gap record says so.`;
+  }
+  if (compareTimes(from, to) === 0) {
+    return `The server cannot read the kept resume token (${cause}): capture goes on by the time, ${isoTime(from)}, without its proof that this is the same history; a gap record says so.`;
+  }
+  return `Changes between ${isoTime(from)} and ${isoTime(to)} may be missing from the trail (${cause}); a gap record says so.`;
 }
 
 /** The `capture` start record: where it starts, on what, with what set up. */
@@ -112,13 +121,8 @@ export function recordCollections({ host }: Announced, collections: readonly Col
 /** A misspelt name is the usual reason for a pattern without collections. */
 export function warnOfPatterns({ host, options }: Announced, collections: readonly CollectionInfo[]): void {
   for (const pattern of options.matcher.unused(collections)) {
-    const known = collections.map((c) => `${c.database}.${c.collection}`).slice(0, 20);
     host.log.warn(
-      {
-        event: 'pattern_unused',
-        pattern,
-        action: `Collections that are captured: ${known.join(', ') || 'none'}.`,
-      },
+      { event: 'pattern_unused', pattern, action: patternFix(pattern, collections) },
       `The pattern ${pattern} matches no collection yet.`,
     );
   }

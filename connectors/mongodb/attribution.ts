@@ -1,5 +1,5 @@
 // The server's own word on who wrote: in the event for transactions, in the oplog for retryable writes.
-import type { MongoClient } from 'mongodb';
+import type { Document, MongoClient } from 'mongodb';
 import type { ActorFact } from '../../src/core/actor.ts';
 import type { Logger } from '../../src/telemetry/log.ts';
 import type { ClusterTime } from './cluster-time.ts';
@@ -19,6 +19,8 @@ export interface AttributionOptions {
   readonly databases: readonly string[];
   /** Null: the view is not asked. */
   readonly view: string | null;
+  /** Which entries of the oplog could be about captured collections. */
+  readonly oplogFilter: Document;
   readonly authentication: boolean;
   readonly sharded: boolean;
   readonly intervalMs: number;
@@ -36,7 +38,8 @@ export class Attribution {
     this.#options = options;
     // A mongos has no oplog, and without authentication nobody is in it.
     const useful = options.view !== null && options.authentication && !options.sharded;
-    this.#join = useful ? new OplogJoin(options.client, options.view!, options.users) : null;
+    const { client, view, users, oplogFilter } = options;
+    this.#join = useful ? new OplogJoin(client, view!, users, oplogFilter) : null;
   }
 
   /** Asks for users and looks at the view, when that is due. */
@@ -48,7 +51,9 @@ export class Attribution {
 
   /** Reads what the oplog says of the events from `first` to `last`. */
   async prepare(first: ClusterTime, last: ClusterTime, signal: AbortSignal): Promise<void> {
-    await this.#join?.load(first, last, signal);
+    if (this.#join === null) return;
+    await this.#join.load(first, last, signal);
+    this.#say(this.#join.state);
   }
 
   /** True when the event's user has no name yet and the server may be asked for it now: call `learn`, then go on. */

@@ -3,7 +3,13 @@ import type { MongoClient } from 'mongodb';
 import type { CheckItem, CheckReport } from '../../src/core/connector.ts';
 import { type AuditError, messageOf } from '../../src/errors/audit-error.ts';
 import { createClient, type Deployment, inspectDeployment } from './client.ts';
-import { type CollectionInfo, capturedCollections, matchingDatabases, withoutImages } from './collections.ts';
+import {
+  type CollectionInfo,
+  capturedCollections,
+  matchingDatabases,
+  patternFix,
+  withoutImages,
+} from './collections.ts';
 import { RawCursor } from './cursor.ts';
 import { mongoError, SERVER_CODE, serverCode } from './errors.ts';
 import { OplogJoin } from './oplog-join.ts';
@@ -76,14 +82,13 @@ async function streamItem(
 }
 
 function patternItems(options: ResolvedMongodb, collections: readonly CollectionInfo[]): CheckItem[] {
-  const names = collections.map((c) => `${c.database}.${c.collection}`);
   const unused = options.matcher.unused(collections);
-  if (unused.length === 0) return [{ name: 'collections', level: 'ok', detail: `${names.length} are captured` }];
+  if (unused.length === 0) return [{ name: 'collections', level: 'ok', detail: `${collections.length} are captured` }];
   return unused.map((pattern) => ({
     name: 'collections',
     level: 'warning',
     detail: `the pattern ${pattern} matches no collection yet`,
-    fix: `Correct the pattern, or create it. Captured are: ${names.slice(0, MAX_NAMED).join(', ') || 'none'}.`,
+    fix: patternFix(pattern, collections),
   }));
 }
 

@@ -74,3 +74,17 @@ function describe(database: string, info: Document): CollectionInfo {
 export function withoutImages(collections: readonly CollectionInfo[], contextCollection: string): CollectionInfo[] {
   return collections.filter((c) => c.type === 'collection' && c.images === false && c.collection !== contextCollection);
 }
+
+/** Collections named in one line. */
+const MAX_NAMED = 20;
+
+/** What mends a pattern without collections: the names that there are, and how the missing one is made or looked for. */
+export function patternFix(pattern: string, captured: readonly CollectionInfo[]): string {
+  const names = captured.slice(0, MAX_NAMED).map((c) => `${c.database}.${c.collection}`);
+  const literal = /^([^.*?]+)\.([^*?]+)$/.exec(pattern);
+  const make =
+    literal === null
+      ? 'see what is there: mongosh "<url>" --eval "db.adminCommand({ listDatabases: 1, nameOnly: true })"'
+      : `create it: db.getSiblingDB(${JSON.stringify(literal[1])}).createCollection(${JSON.stringify(literal[2])})`;
+  return `Correct the pattern, or ${make}. Captured are: ${names.join(', ') || 'none'}.`;
+}

@@ -8,7 +8,7 @@ import { createClient, type Deployment, inspectDeployment, oneRouterUrl } from '
 import type { ClusterTime } from './cluster-time.ts';
 import { type CollectionInfo, capturedCollections, matchingDatabases, withoutImages } from './collections.ts';
 import { RawCursor } from './cursor.ts';
-import { historyLost, mongoError } from './errors.ts';
+import { historyLost, isTokenUnreadable, mongoError } from './errors.ts';
 import { ImageState } from './image-state.ts';
 import { Namespaces } from './namespaces.ts';
 import type { MongodbOptions } from './options.ts';
@@ -99,11 +99,11 @@ class MongodbConnector implements Connector {
     const options = this.#options;
     const host = this.#host;
     const state = restoreState(resume.state) ?? restoreState(resume.started);
-    const stands = whereItStands(resume);
+    const stands = whereItStands(resume, options.only);
     const { start, cause } = await this.#decide(client, deployment, stands, state, signal);
     const databases = await matchingDatabases(client, options.matcher, options.only);
     const collections = await capturedCollections(client, options.matcher, databases);
-    const fresh = start.first || cause !== null;
+    const fresh = start.held === null;
     const images = new ImageState(fresh ? [] : (state?.images ?? []));
     if (fresh) for (const c of collections) images.set(c.database, c.collection, c.images === true);
     else for (const { object, after } of resume.schemas) images.apply(object, after);
@@ -122,7 +122,11 @@ class MongodbConnector implements Connector {
     if (fresh) recordCollections(this.#announced, collections);
     const setup = options.setup === 'auto' ? new AutomaticSetup(client, host.log) : null;
     await this.#setUp(setup, collections, deployment);
-    if (fresh) host.output.idle(formatPosition({ time: start.time, seq: -1, token: null }));
+    // What led to a gap must not be read again by the next start.
+    if (fresh || (cause !== null && !start.held.partOnly)) {
+      const { time, seq } = start.held ?? { time: start.time, seq: -1 };
+      host.output.idle(formatPosition({ time, seq, token: null, database: null }));
+    }
     return this.#stream({ client, deployment, start, images, users, databases, setup, remember });
   }
 
@@ -140,12 +144,14 @@ class MongodbConnector implements Connector {
       await this.#tryOpen(client, { time: start.time }, signal);
       return { start, cause: null };
     }
-    const other = otherHistory(stands, state, deployment);
-    const cause = other ?? this.#lost ?? (await this.#cannotResume(client, stands, signal));
+    const other = otherHistory(stands, state, deployment) ?? this.#lost;
     this.#lost = null;
+    const cause = other ?? (await this.#cannotResume(client, stands, signal));
     if (cause === null) return { start: stands, cause: null };
-    const now = { ...freshStart(deployment.now), first: false };
-    const wanted = { ...now, time: restartTime(this.#options.on_history_lost, deployment.now) };
+    // The time is still good, and the ledger holds what comes up to it: nothing has to be left out.
+    if (other === null && cause === 'resume_token_invalid') return { start: { ...stands, proof: null }, cause };
+    const now = freshStart(deployment.now);
+    const wanted = { ...now, time: restartTime(this.#options.on_history_lost, deployment.now, stands, cause) };
     // A configured time may be before what the oplog holds, too.
     const reachable = (await this.#tryOpen(client, { time: wanted.time }, signal)) === null;
     return { start: reachable ? wanted : now, cause };
@@ -155,9 +161,14 @@ class MongodbConnector implements Connector {
   async #cannotResume(client: MongoClient, stands: Start, signal: AbortSignal): Promise<GapCause | null> {
     const lost = await this.#tryOpen(client, { time: stands.time }, signal);
     if (lost !== null || stands.proof === null) return lost;
-    const proof = await this.#tryOpen(client, { token: stands.proof }, signal);
-    // The token may be older than the place to go on from, and be gone without any loss.
-    return proof === 'oplog_rolled_over' ? null : proof;
+    try {
+      const proof = await this.#tryOpen(client, { token: stands.proof }, signal);
+      // The token may be older than the place to go on from, and be gone without any loss.
+      return proof === 'oplog_rolled_over' ? null : proof;
+    } catch (error) {
+      if (!isTokenUnreadable(error)) throw error;
+      return 'resume_token_invalid';
+    }
   }
 
   async #tryOpen(
@@ -215,6 +226,7 @@ class MongodbConnector implements Connector {
         users,
         databases,
         view: options.oplog_view === false ? null : options.oplog_view,
+        oplogFilter: options.matcher.oplogFilter,
         authentication: deployment.authentication,
         sharded: deployment.sharded,
         intervalMs: options.users_interval * 1000,

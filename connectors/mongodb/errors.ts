@@ -48,6 +48,18 @@ export function historyLost(error: unknown): HistoryLost | null {
   }
 }
 
+/**
+ * What servers say of a token that they cannot read: its text is damaged, or of a later version.
+ * https://github.com/mongodb/mongo/blob/master/src/mongo/db/pipeline/resume_token.cpp
+ */
+const UNREADABLE_TOKEN: ReadonlySet<number> = new Set([9, 15, 50795, 50796, 50811, 51055, 51057]);
+
+/** Asked only where the same stream without the token has just been opened: some of these codes have other meanings too. */
+export function isTokenUnreadable(error: unknown): boolean {
+  const code = serverCode(error);
+  return code !== null && (code === SERVER_CODE.INVALID_RESUME_TOKEN || UNREADABLE_TOKEN.has(code));
+}
+
 interface Mapping {
   readonly code: ErrorCode;
   readonly retry: Retry;

@@ -27,13 +27,16 @@ export class OplogJoin {
   readonly #client: MongoClient;
   readonly #view: string;
   readonly #users: UserNames;
+  /** Lets at least the captured collections through: others may have written far more in between. */
+  readonly #filter: Document;
   #state: ViewState = 'oplog_view_missing';
   /** The entries of the current batch, by time, with a place to go on from. */
   #entries: Entry[] = [];
   #next = 0;
 
-  constructor(client: MongoClient, view: string, users: UserNames) {
+  constructor(client: MongoClient, view: string, users: UserNames, filter: Document = {}) {
     this.#client = client;
+    this.#filter = filter;
     this.#view = view;
     this.#users = users;
   }
@@ -58,18 +61,20 @@ export class OplogJoin {
     return this.#state;
   }
 
-  /** Reads the entries of a range of events, both ends included. */
+  /** Reads the entries of a range of events, both ends included. When the view is gone, `state` says so afterwards. */
   async load(first: ClusterTime, last: ClusterTime, signal: AbortSignal): Promise<void> {
     this.#entries = [];
     this.#next = 0;
     if (this.#state !== 'ready') return;
-    const range = { $gte: timestamp(first), $lte: timestamp(last) };
-    const batches = await rawFind(
-      this.#client.db('local'),
-      { find: this.#view, filter: { ts: range }, batchSize: JOIN_BATCH },
-      signal,
-    );
-    for (const batch of batches) readEntries(batch, this.#entries);
+    const filter = { ts: { $gte: timestamp(first), $lte: timestamp(last) }, ...this.#filter };
+    try {
+      const command = { find: this.#view, filter, batchSize: JOIN_BATCH };
+      for (const batch of await rawFind(this.#client.db('local'), command, signal)) readEntries(batch, this.#entries);
+    } catch (error) {
+      if (serverCode(error) !== SERVER_CODE.UNAUTHORIZED) throw error;
+    }
+    // A view that was dropped has no entries, and one that may not be read any more gives none.
+    if (this.#entries.length === 0) await this.probe(signal);
   }
 
   /** True when the event's user has a name, or none that could be learnt. */

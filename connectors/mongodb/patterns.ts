@@ -12,6 +12,8 @@ export interface CollectionMatcher {
    * filtered. What it lets through too much is dropped here.
    */
   readonly serverFilter: Document | null;
+  /** The same for entries of the oplog, which name their collection in one text; empty when nothing would be filtered. */
+  readonly oplogFilter: Document;
   /** Databases named without wildcards, when all patterns name one; else null. */
   readonly databases: readonly string[] | null;
 }
@@ -38,6 +40,7 @@ export function collectionMatcher(patterns: readonly string[]): CollectionMatche
     const last = all.findLast((pattern) => fits(pattern, database, collection));
     return last !== undefined && !last.exclude;
   };
+  const excluded = all.filter((p) => p.exclude && isLiteral(p) && !matches(p.database, p.collection));
   return {
     matches,
     matchesDatabase: (database) => included.some((pattern) => pattern.databaseTest.test(database)),
@@ -45,10 +48,8 @@ export function collectionMatcher(patterns: readonly string[]): CollectionMatche
       included
         .filter((p) => !collections.some((c) => fits(p, c.database, c.collection)))
         .map((pattern) => pattern.text),
-    serverFilter: serverFilter(
-      included,
-      all.filter((p) => p.exclude && isLiteral(p) && !matches(p.database, p.collection)),
-    ),
+    serverFilter: serverFilter(included, excluded),
+    oplogFilter: oplogFilter(included, excluded),
     databases: included.every((p) => !isWild(p.database)) ? [...new Set(included.map((p) => p.database))] : null,
   };
 }
@@ -96,6 +97,21 @@ function serverFilter(included: readonly Pattern[], excluded: readonly Pattern[]
     any.push({ ...condition('ns.db', p.database), ...condition('ns.coll', p.collection) });
   }
   return { $or: any, ...nor };
+}
+
+/** Writes of several documents at once stand there as commands (MongoDB 8.0), below this name. */
+const COMMAND_NAMESPACE = 'admin.$cmd';
+
+function oplogFilter(included: readonly Pattern[], excluded: readonly Pattern[]): Document {
+  const not = excluded.length > 0 ? { $nin: excluded.map((p) => `${p.database}.${p.collection}`) } : {};
+  const all = included.some((p) => p.database === '*' && p.collection === '*');
+  const names = included.map((p) =>
+    isLiteral(p)
+      ? `${p.database}.${p.collection}`
+      : new RegExp(`^${expression(p.database)}\\.${expression(p.collection)}$`, 's'),
+  );
+  const ns = { ...(all ? {} : { $in: [...names, COMMAND_NAMESPACE] }), ...not };
+  return Object.keys(ns).length === 0 ? {} : { ns };
 }
 
 function literalNames(patterns: readonly Pattern[]): Map<string, string[]> {

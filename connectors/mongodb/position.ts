@@ -12,22 +12,26 @@ export interface MongoPosition {
   readonly seq: number;
   /** Token of an event at or before `time`: the server refuses it when its history is another one. */
   readonly token: string | null;
+  /** The database whose stream gave the token; null: the stream of the whole cluster. */
+  readonly database: string | null;
 }
 
 export function formatPosition(position: MongoPosition): Position {
-  return JSON.stringify({ ts: timeText(position.time), seq: position.seq, token: position.token });
+  const { time, seq, token, database } = position;
+  return JSON.stringify({ ts: timeText(time), seq, token, ...(database === null ? {} : { database }) });
 }
 
 /** Null for anything but what `formatPosition` wrote. */
 export function parsePosition(text: Position | null): MongoPosition | null {
   if (text === null) return null;
   try {
-    const value = JSON.parse(text) as { ts?: unknown; seq?: unknown; token?: unknown };
+    const value = JSON.parse(text) as { ts?: unknown; seq?: unknown; token?: unknown; database?: unknown };
     const time = parseTime(value.ts);
     if (time === null || !Number.isSafeInteger(value.seq)) return null;
     // What is no token would be refused at every start, and is no proof of anything.
     const token = typeof value.token === 'string' && tokenTime(value.token) !== null ? value.token : null;
-    return { time, seq: value.seq as number, token };
+    const database = typeof value.database === 'string' ? value.database : null;
+    return { time, seq: value.seq as number, token, database };
   } catch {
     return null;
   }

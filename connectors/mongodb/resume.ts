@@ -17,6 +17,11 @@ export type SourceState = {
 
 export type GapCause = HistoryLost | 'other_cluster' | 'server_behind';
 
+/** True when what comes next is another history than the ledger's, so that ids begin anew. */
+export function isOtherHistory(cause: GapCause): boolean {
+  return cause === 'other_cluster' || cause === 'server_behind' || cause === 'resume_token_not_found';
+}
+
 export interface Start {
   /** The stream starts at this time, all of it included. */
   readonly time: ClusterTime;
@@ -24,8 +29,6 @@ export interface Start {
   readonly held: HeldPlace | null;
   /** A token the server is asked about before: it refuses it when its history is another. */
   readonly proof: string | null;
-  /** Nothing was ever recorded of this source. */
-  readonly first: boolean;
 }
 
 export interface HeldPlace extends RecordPlace {
@@ -33,8 +36,11 @@ export interface HeldPlace extends RecordPlace {
   readonly partOnly: boolean;
 }
 
-/** Where the ledger stands, or null when it never saw the source. */
-export function whereItStands(resume: ResumePoint): Start | null {
+/**
+ * Where the ledger stands, or null when it never saw the source. `database`: the only one that the stream is to read, null
+ * for the whole cluster.
+ */
+export function whereItStands(resume: ResumePoint, database: string | null): Start | null {
   const position = parsePosition(resume.position);
   const last = lastPlace(resume.last);
   const held = laterPlace<HeldPlace>(last, position === null ? null : { ...position, partOnly: false });
@@ -42,7 +48,9 @@ export function whereItStands(resume: ResumePoint): Start | null {
   // The ledger's record decides when it is later: its whole transaction is read again, for its context document.
   const time =
     last !== null && (position === null || compareTimes(last.time, position.time) > 0) ? last.time : held.time;
-  return { time, held, proof: position?.token ?? null, first: false };
+  // The stream of one database does not have the events of another, so their tokens prove nothing to it.
+  const known = database === null || position?.database === database;
+  return { time, held, proof: known ? (position?.token ?? null) : null };
 }
 
 function lastPlace(last: ResumePoint['last']): HeldPlace | null {
@@ -54,13 +62,15 @@ function lastPlace(last: ResumePoint['last']): HeldPlace | null {
 
 /** A start without anything before it: just behind what the server has now. */
 export function freshStart(now: ClusterTime): Start {
-  return { time: { seconds: now.seconds, increment: now.increment + 1 }, held: null, proof: null, first: true };
+  return { time: { seconds: now.seconds, increment: now.increment + 1 }, held: null, proof: null };
 }
 
-/** Where capture goes on when history is lost. */
-export function restartTime(policy: string, now: ClusterTime): ClusterTime {
-  if (policy === 'now') return freshStart(now).time;
-  return { seconds: Math.floor(Date.parse(policy) / 1000), increment: 1 };
+/** Where capture goes on when history is lost. What the ledger holds of the same history must not be recorded again. */
+export function restartTime(policy: string, now: ClusterTime, stands: Start, cause: GapCause): ClusterTime {
+  const fresh = freshStart(now).time;
+  if (policy === 'now') return fresh;
+  const wanted = { seconds: Math.floor(Date.parse(policy) / 1000), increment: 1 };
+  return !isOtherHistory(cause) && compareTimes(wanted, stands.time) <= 0 ? fresh : wanted;
 }
 
 /** Whether the deployment is another one than the ledger stands in, before anything is read from it. */

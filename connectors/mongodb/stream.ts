@@ -156,39 +156,38 @@ export class MongoStream implements SourceStream {
   async #read(cursor: RawCursor, signal: AbortSignal): Promise<void> {
     const { output } = this.#options.host;
     const { attribution } = this.#options;
-    let coming = cursor.next();
-    try {
-      while (!signal.aborted) {
-        const batch = await coming;
-        if (output.full) await output.drained();
-        const more = !cursor.ended && this.#detail !== 'bare' && this.#detail !== 'key';
-        // The server gathers the next batch while this one is written.
-        if (more) coming = cursor.next();
-        await attribution.refresh(signal);
-        await this.#write(batch, signal);
-        this.#start = { token: batch.token };
-        if (this.#isPassed(batch)) {
-          this.#detail = 'guarded';
-          return;
-        }
-        if (cursor.ended) {
-          // After an invalidation the stream goes on behind it; an end without a reason must not be followed by another.
-          if (batch.events.length === 0) throw cursorClosed(this.#options.host.name);
-          return;
-        }
-        if (!more) coming = cursor.next();
+    let coming = askedFor(cursor);
+    for (let replies = 1; !signal.aborted; replies++) {
+      const batch = await coming;
+      const { ended } = cursor;
+      if (output.full) await output.drained();
+      const more = !ended && this.#detail !== 'bare' && this.#detail !== 'key';
+      // The server gathers the next batch while this one is written.
+      if (more) coming = askedFor(cursor);
+      await attribution.refresh(signal);
+      await this.#write(batch, signal);
+      this.#start = { token: batch.token };
+      if (this.#isPassed(batch, replies)) {
+        this.#detail = 'guarded';
+        return;
       }
-    } finally {
-      // A reply that is on its way is of no use any more.
-      coming.catch(() => undefined);
+      if (ended) {
+        // After an invalidation the stream goes on behind it; an end without a reason must not be followed by another.
+        if (batch.events.length === 0) throw cursorClosed(this.#options.host.name);
+        return;
+      }
+      if (!more) coming = askedFor(cursor);
     }
   }
 
-  /** With less detail one event is read; while looking for it, an empty reply says that it is not there. */
-  #isPassed(batch: RawBatch): boolean {
+  /**
+   * With less detail one event is read; while looking for it, an empty reply says that it is not there. Not the first one: a
+   * mongos gives that before it has looked.
+   */
+  #isPassed(batch: RawBatch, replies: number): boolean {
     switch (this.#detail) {
       case 'single':
-        return batch.events.length === 0;
+        return batch.events.length === 0 && replies > 1;
       case 'bare':
       case 'key':
         return batch.events.length > 0;
@@ -250,8 +249,10 @@ export class MongoStream implements SourceStream {
   }
 
   #timeOf(batch: RawBatch, index: number): ClusterTime {
-    this.#view.read(batch.bytes, batch.events[index]!);
-    return { seconds: this.#view.seconds, increment: this.#view.increment };
+    const view = this.#view;
+    view.read(batch.bytes, batch.events[index]!);
+    // Of an event in pieces only one has the field; each has its token.
+    return (view.seconds === 0 ? tokenTime(view.token) : null) ?? { seconds: view.seconds, increment: view.increment };
   }
 
   /** With `setup: auto`, a new collection gets its images before much is written to it. */
@@ -281,7 +282,8 @@ export class MongoStream implements SourceStream {
     const place = laterPlace<RecordPlace>(seen, held)!;
     // Of a rename only the first record is there: no position says that.
     if (place === held && held.partOnly) return;
-    const text = formatPosition({ time: place.time, seq: place.seq, token: this.#proof });
+    const { database } = this.#options;
+    const text = formatPosition({ time: place.time, seq: place.seq, token: this.#proof, database });
     if (batch.events.length > 0) {
       host.metrics.lagMs = Math.max(0, host.now() - this.#sink.lastWallMs);
       host.output.reached(text);
@@ -291,6 +293,13 @@ export class MongoStream implements SourceStream {
     }
     this.#position = text;
   }
+}
+
+/** The next reply. It may fail while the one before is being written: that is seen when it is waited for, or not at all. */
+function askedFor(cursor: RawCursor): Promise<RawBatch> {
+  const coming = cursor.next();
+  coming.catch(() => undefined);
+  return coming;
 }
 
 function cursorClosed(name: string): AuditError {

@@ -1,6 +1,7 @@
 // Which write has a user, and what a change stream does not show at all: the tables of the guide, row by row.
 import { Binary, type Document, MongoClient } from 'mongodb';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { collectionMatcher } from '../../connectors/mongodb/patterns.ts';
 import { captureRole, oplogRole, oplogView } from '../../connectors/mongodb/setup.ts';
 import { type MongoServer, mongoMissing, provideMongo } from '../support/provide.ts';
 import { type AuditRecord, type Capture, startCapture } from './support/capture.ts';
@@ -11,6 +12,7 @@ vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
 const DB = 'shop';
 const VIEW = 'changetrail_oplog';
 const MB = 1024 * 1024;
+const WAIT = { timeout: 60_000, interval: 500 };
 
 describe.skipIf(await mongoMissing())('who wrote, by kind of write', () => {
   let server: MongoServer;
@@ -142,7 +144,7 @@ describe.skipIf(await mongoMissing())('who wrote, by kind of write', () => {
   });
 
   test('an entry that the oplog no longer has is said to be gone, not to be anonymous', async () => {
-    await root.db('local').command({ collMod: VIEW, viewOn: 'oplog.rs', pipeline: [{ $match: { op: 'd' } }] });
+    await root.db('local').command({ collMod: VIEW, viewOn: 'oplog.rs', pipeline: [{ $match: { op: 'c' } }] });
     try {
       const records = await recordsOf(() => a().insertOne({ rolled: true }));
       expect(writers(records)).toEqual(['insert oplog_rolled']);
@@ -152,10 +154,31 @@ describe.skipIf(await mongoMissing())('who wrote, by kind of write', () => {
     }
   });
 
+  test('a view that is dropped, or may not be read any more, is said to be; nothing stops', async () => {
+    const insert = (n: number) => recordsOf(() => a().insertOne({ view: n }));
+    const roles = [{ role: 'changetrailOplog', db: 'admin' }];
+    try {
+      await root.db('local').collection(VIEW).drop();
+      expect(writers(await insert(1))).toEqual(['insert oplog_view_missing']);
+    } finally {
+      await root.db('local').command(oplogView(VIEW).command);
+    }
+    await vi.waitFor(async () => expect(writers(await insert(2))).toEqual(['insert app@admin']), WAIT);
+    try {
+      await root.db('admin').command({ revokeRolesFromUser: 'auditor', roles });
+      expect(writers(await insert(3))).toEqual(['insert oplog_view_unreadable']);
+    } finally {
+      await root.db('admin').command({ grantRolesToUser: 'auditor', roles });
+    }
+    await vi.waitFor(async () => expect(writers(await insert(4))).toEqual(['insert app@admin']), WAIT);
+    expect(capture.log.count('oplog_view_missing')).toBe(1);
+    expect(capture.log.count('source_waiting')).toBe(0);
+  });
+
   test('the oplog is asked once a batch, by time only: the server scans no more than the batch', async () => {
     await a().insertMany(Array.from({ length: 200 }, (_, n) => ({ n })));
     const { operationTime } = await root.db(DB).command({ ping: 1 });
-    const filter = { ts: { $gte: operationTime, $lte: operationTime } };
+    const filter = { ts: { $gte: operationTime, $lte: operationTime }, ...collectionMatcher(['shop.*']).oplogFilter };
     const { executionStats } = await root
       .db('local')
       .command({ explain: { find: VIEW, filter }, verbosity: 'executionStats' });

@@ -1,5 +1,6 @@
 import { type Collection, type Document, MongoClient } from 'mongodb';
 import { describe, expect, test, vi } from 'vitest';
+import { oplogView } from '../../connectors/mongodb/setup.ts';
 import { mongoMissing, provideMongo } from '../support/provide.ts';
 import { type AuditRecord, startCapture } from './support/capture.ts';
 
@@ -154,6 +155,24 @@ describe.skipIf(await mongoMissing(SPLITTING))('events larger than 16 MB, on a s
       ['n3', 4, 'alice'],
     ]);
     expect(outline(changes[1]!)).toMatchObject({ before: 'large', after: 'large', missing: undefined });
+  });
+
+  test('have the user of their writer, also when their last piece comes by itself', async () => {
+    await using server = await provideMongo({ replicaSet: true, auth: true, fresh: true, version: SPLITTING });
+    await using root = new MongoClient(server.url);
+    await root.db('shop').createCollection('a', ON);
+    await root.db('local').command(oplogView('changetrail_oplog').command);
+    await using capture = await startCapture({ url: server.url, source: { collections: ['shop.*'] } });
+    const a = root.db('shop').collection<Document>('a');
+    await a.insertOne({ _id: 1 as never, big: 'x'.repeat(9 * MB) });
+    for (let n = 1; n <= 3; n++) {
+      await a.updateOne({ _id: 1 as never }, { $set: { n } });
+      const record = await capture.record(
+        (r) => r.action === 'update' && (r.after as { n: number }).n === n,
+        'the record in pieces',
+      );
+      expect(record.actor).toMatchObject({ assurance: 'verified', via: 'lsid', db_user: 'root@admin' });
+    }
   });
 
   test('with a piece that is too large itself lose what no piece can hold, and nothing of their neighbours', async () => {

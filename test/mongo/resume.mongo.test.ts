@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Document, MongoClient } from 'mongodb';
 import { describe, expect, test, vi } from 'vitest';
 import { dataLayout } from '../../src/ledger/layout.ts';
+import { FaultProxy } from '../support/fault-proxy.ts';
 import { type MongoServer, mongoMissing, provideMongo } from '../support/provide.ts';
 import { temporaryDirectory } from '../support/tmp.ts';
 import { until } from '../support/wait.ts';
@@ -183,6 +184,62 @@ describe.skipIf(await mongoMissing())('resume', () => {
     expect(gaps.map((r) => r['details'])).toMatchObject([{ cause, lineage_reset: true }]);
   });
 
+  const unreadable: [string, (token: string) => string][] = [
+    ['of a later version', (token) => `${token.slice(0, 18)}2B06${token.slice(22)}`],
+    ['cut off', (token) => token.slice(0, 20)],
+    ['that is no hex text', (token) => `${token.slice(0, -2)}ZZ`],
+  ];
+  test.each(unreadable)(
+    'a token %s is a gap record, once; the time is good, so nothing is left out',
+    async (_w, damage) => {
+      const server = await provideMongo({ replicaSet: true });
+      await using database = server.createDatabase();
+      await using client = new MongoClient(server.url);
+      const a = client.db(database.name).collection<Document>('a');
+      await using capture = await startCapture({ url: server.url, source: { collections: [`${database.name}.*`] } });
+      await a.insertOne({ n: 0 });
+      await capture.caughtUp();
+      await capture.stop();
+      editPosition(capture, (p) => ({ ...p, token: damage(p.token!) }));
+      await a.insertOne({ n: 1 });
+      await capture.start();
+      await capture.abort();
+      await capture.start();
+      await a.insertOne({ n: 2 });
+      expect(numbers(await capture.changes('a'))).toEqual(upTo(3));
+      const gaps = capture.records().filter((r) => r.kind === 'gap');
+      expect(gaps.map((r) => r['details'])).toMatchObject([{ cause: 'resume_token_invalid' }]);
+      expect(gaps[0]!['details']).not.toHaveProperty('lineage_reset');
+      expect(capture.log.count('source_waiting')).toBe(0);
+    },
+  );
+
+  test('narrowed to one database and widened again, it goes on without a gap, whichever database was written to last', async () => {
+    const server = await provideMongo({ replicaSet: true });
+    await using kept = server.createDatabase();
+    await using other = server.createDatabase();
+    await using client = new MongoClient(server.url);
+    const [a, b] = [kept, other].map(({ name }) => client.db(name).collection<Document>('a'));
+    await using capture = await startCapture({
+      url: server.url,
+      markerDatabase: kept.name,
+      source: { collections: [`${kept.name}.*`, `${other.name}.*`] },
+    });
+    await b!.insertOne({ n: 0 });
+    await capture.record((r) => r.kind === 'change' && r.object.database === other.name, 'the other database');
+    await capture.stop();
+    await a!.insertOne({ n: 1 });
+    await capture.start({ scope: 'database', database: kept.name, collections: [`${kept.name}.*`] });
+    await a!.insertOne({ n: 2 });
+    await capture.caughtUp();
+    await capture.stop();
+    await b!.insertOne({ n: 3 });
+    await capture.start();
+    await a!.insertOne({ n: 4 });
+    expect(numbers(await capture.changes())).toEqual(upTo(5));
+    expect(capture.records().filter((r) => r.kind === 'gap')).toEqual([]);
+  });
+
   test('an oplog that has rolled over is a gap record, then a fresh start; once', async () => {
     await using server = await provideMongo({
       replicaSet: true,
@@ -289,6 +346,47 @@ describe.skipIf(await mongoMissing())('failures of the server', () => {
     },
     240_000,
   );
+});
+
+describe.skipIf(await mongoMissing())('failures of the network', () => {
+  test('connections that are cut again and again: captured on, exactly once and in order', async () => {
+    const server = await provideMongo({ replicaSet: true });
+    await using database = server.createDatabase();
+    await using client = new MongoClient(server.url);
+    await using proxy = await FaultProxy.start(server.port);
+    const a = client.db(database.name).collection<Document>('a');
+    await using capture = await startCapture({
+      url: server.url,
+      as: `mongodb://127.0.0.1:${proxy.port}/?directConnection=true`,
+      source: { collections: [`${database.name}.*`], batch_size: 7 },
+    });
+    for (const n of upTo(120)) {
+      await a.insertOne({ n });
+      if (n % 30 === 29) proxy.cutAll();
+    }
+    expect(numbers(await capture.changes('a'))).toEqual(upTo(120));
+    expect(capture.records().filter((r) => r.kind === 'gap')).toEqual([]);
+  });
+
+  test('a server that answers nobody any more is left, and read on when it is back', async ({ skip }) => {
+    await using server = await provideMongo({ replicaSet: true, fresh: true });
+    skip(server.provider === 'container', 'its process cannot be stopped from here');
+    await using client = new MongoClient(server.url);
+    const a = client.db(DB).collection<Document>('a');
+    await using capture = await startCapture({ url: server.url, source });
+    await a.insertOne({ n: 0 });
+    await capture.caughtUp();
+    const { pid } = await server.command({ serverStatus: 1 });
+    process.kill(Number(pid), 'SIGSTOP');
+    try {
+      await until(() => capture.log.count('source_waiting') > 0, { what: 'the loss to be seen', timeoutMs: 90_000 });
+    } finally {
+      process.kill(Number(pid), 'SIGCONT');
+    }
+    await a.insertOne({ n: 1 });
+    expect(numbers(await capture.changes('a'))).toEqual(upTo(2));
+    expect(capture.records().filter((r) => r.kind === 'gap')).toEqual([]);
+  });
 });
 
 interface SavedPosition {

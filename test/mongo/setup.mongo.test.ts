@@ -167,6 +167,9 @@ describe.skipIf(await mongoMissing())('bad input is one clear line with what men
     await capture.start();
     const said = (event: string) => capture.log.entries.filter((e) => e['event'] === event);
     expect(said('pattern_unused').map((e) => e['pattern'])).toContain(`${database.name}.oders`);
+    expect(said('pattern_unused').find((e) => e['pattern'] === `${database.name}.oders`)!['action']).toContain(
+      `db.getSiblingDB("${database.name}").createCollection("oders")`,
+    );
     expect(said('images_off')[0]!['action']).toContain('"collMod":"orders"');
   });
 });

@@ -2,12 +2,12 @@ import { MongoNetworkError, MongoServerError } from 'mongodb';
 import { describe, expect, test } from 'vitest';
 import type { Deployment } from '../../../connectors/mongodb/client.ts';
 import { oneRouterUrl, splitsLargeEvents } from '../../../connectors/mongodb/client.ts';
-import { historyLost, isEventTooLarge, mongoError } from '../../../connectors/mongodb/errors.ts';
+import { historyLost, isEventTooLarge, isTokenUnreadable, mongoError } from '../../../connectors/mongodb/errors.ts';
 import { ImageState } from '../../../connectors/mongodb/image-state.ts';
 import { mongodbOptions } from '../../../connectors/mongodb/options.ts';
 import { collectionMatcher } from '../../../connectors/mongodb/patterns.ts';
 import { formatPosition, parsePosition } from '../../../connectors/mongodb/position.ts';
-import { otherHistory, restartTime, whereItStands } from '../../../connectors/mongodb/resume.ts';
+import { type GapCause, otherHistory, restartTime, whereItStands } from '../../../connectors/mongodb/resume.ts';
 import { isHighWaterMark, operationIndex, tokenTime } from '../../../connectors/mongodb/resume-token.ts';
 import type { ResumePoint } from '../../../src/core/connector.ts';
 
@@ -21,34 +21,47 @@ const NOTHING: ResumePoint = {
   schemas: [],
 };
 const at = (seconds: number, increment = 1) => ({ seconds, increment });
-const saved = (seconds: number, seq: number, token: string | null = null) =>
-  formatPosition({ time: at(seconds), seq, token });
+const saved = (seconds: number, seq: number, token: string | null = null, database: string | null = null) =>
+  formatPosition({ time: at(seconds), seq, token, database });
+/** Where a stream of the whole cluster stands. */
+const standing = (more: Partial<ResumePoint>) => whereItStands({ ...NOTHING, ...more }, null);
 
 describe('where a stream goes on', () => {
   test('a ledger that never saw the source stands nowhere', () => {
-    expect(whereItStands(NOTHING)).toBeNull();
+    expect(standing({})).toBeNull();
   });
 
   test('the position counts when no later record is there', () => {
     const token = '820000000A0000000129';
-    expect(whereItStands({ ...NOTHING, position: saved(10, -1, token) })).toMatchObject({
+    expect(standing({ position: saved(10, -1, token) })).toMatchObject({
       time: at(10),
       held: { time: at(10), seq: -1 },
       proof: token,
     });
-    expect(whereItStands({ ...NOTHING, position: saved(10, -1, 'no token') })).toMatchObject({ proof: null });
-    expect(whereItStands({ ...NOTHING, position: saved(10, 3), last: { ts: '10.1', seq: 1 } })).toMatchObject({
+    expect(standing({ position: saved(10, -1, 'no token') })).toMatchObject({ proof: null });
+    expect(standing({ position: saved(10, 3), last: { ts: '10.1', seq: 1 } })).toMatchObject({
       time: at(10),
       held: { seq: 3 },
     });
   });
 
+  test('a token proves something to a stream that has its event only', () => {
+    const token = '820000000A0000000129';
+    const proofFor = (database: string | null, of: string | null) =>
+      whereItStands({ ...NOTHING, position: saved(10, -1, token, of) }, database)!.proof;
+    expect(proofFor(null, null)).toBe(token);
+    expect(proofFor(null, 'shop')).toBe(token);
+    expect(proofFor('shop', 'shop')).toBe(token);
+    expect(proofFor('shop', null)).toBeNull();
+    expect(proofFor('shop', 'crm')).toBeNull();
+  });
+
   test('a later record counts, from the start of its transaction', () => {
-    expect(whereItStands({ ...NOTHING, position: saved(10, -1), last: { ts: '11.1', seq: 7 } })).toMatchObject({
+    expect(standing({ position: saved(10, -1), last: { ts: '11.1', seq: 7 } })).toMatchObject({
       time: at(11),
       held: { time: at(11), seq: 7, partOnly: false },
     });
-    expect(whereItStands({ ...NOTHING, last: { ts: '11.1', seq: 0, part: 1 } })).toMatchObject({
+    expect(standing({ last: { ts: '11.1', seq: 0, part: 1 } })).toMatchObject({
       held: { partOnly: true },
     });
   });
@@ -69,7 +82,7 @@ describe('where a stream goes on', () => {
     ...more,
   });
   const state = (more = {}) => ({ replica_set_id: 'A', set_name: 'rs0', users: [], images: [], ...more });
-  const stands = whereItStands({ ...NOTHING, position: saved(50, -1) })!;
+  const stands = standing({ position: saved(50, -1) })!;
 
   test.each([
     ['the same set', state(), deployment(), null],
@@ -89,8 +102,14 @@ describe('where a stream goes on', () => {
   });
 
   test('after a loss it goes on now, or at the configured time', () => {
-    expect(restartTime('now', at(100, 7))).toEqual(at(100, 8));
-    expect(restartTime('2026-01-01T00:00:00Z', at(100))).toEqual({ seconds: 1767225600, increment: 1 });
+    const newYear = { seconds: 1767225600, increment: 1 };
+    const start = (policy: string, cause: GapCause, before = stands) => restartTime(policy, at(100, 7), before, cause);
+    expect(start('now', 'oplog_rolled_over')).toEqual(at(100, 8));
+    expect(start('2026-01-01T00:00:00Z', 'oplog_rolled_over')).toEqual(newYear);
+    // What the ledger holds is not recorded again, unless it is another history.
+    const later = standing({ position: saved(newYear.seconds + 5, -1) })!;
+    expect(start('2026-01-01T00:00:00Z', 'oplog_rolled_over', later)).toEqual(at(100, 8));
+    expect(start('2026-01-01T00:00:00Z', 'other_cluster', later)).toEqual(newYear);
   });
 });
 
@@ -154,6 +173,14 @@ describe('collection patterns', () => {
     expect(collectionMatcher(['*', '!shop.sessions', 'shop.sessions']).serverFilter).toBeNull();
   });
 
+  test('the oplog is asked for the captured collections and for commands', () => {
+    expect(collectionMatcher(['*']).oplogFilter).toEqual({});
+    expect(collectionMatcher(['*', '!shop.sessions']).oplogFilter).toEqual({ ns: { $nin: ['shop.sessions'] } });
+    expect(collectionMatcher(['shop.*', 'crm.a.b', '!shop.sessions']).oplogFilter).toEqual({
+      ns: { $in: [/^shop\..*$/s, 'crm.a.b', 'admin.$cmd'], $nin: ['shop.sessions'] },
+    });
+  });
+
   test('regular expression characters in names are themselves', () => {
     const { matches } = collectionMatcher(['shop.a+b(c)']);
     expect(matches('shop', 'a+b(c)')).toBe(true);
@@ -194,6 +221,12 @@ describe('errors of the server', () => {
     expect(historyLost(server(code))).toBe(cause);
     if (cause !== null)
       expect(mongoError(server(code), 'docs')).toMatchObject({ code: 'AUD_MONGO_HISTORY_LOST', retry: 'soon' });
+  });
+
+  test('what servers say of a token that they cannot read is told from a refused user and a rolled oplog', () => {
+    const codes = [260, 9, 15, 50795, 50796, 50811, 51055, 51057];
+    expect(codes.every((code) => isTokenUnreadable(server(code)))).toBe(true);
+    expect([13, 18, 286, 11600].some((code) => isTokenUnreadable(server(code)))).toBe(false);
   });
 
   test('an event, or a piece of one, that is too large is told from everything else', () => {
