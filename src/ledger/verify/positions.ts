@@ -1,44 +1,70 @@
 // Continuity of a source: what its records claim of their places in the log, checked against each other.
 
-/** Place of a change in its source's log: PostgreSQL's commit LSN as two halves, MongoDB's seconds and increment; ordinal. */
-export interface Place {
+const COLON = 0x3a;
+
+/** PostgreSQL's LSN as its two halves, or MongoDB's seconds and increment. */
+export interface Position {
   readonly high: number;
   readonly low: number;
+  /** An LSN: hexadecimal numbers with a slash between them, and not decimal ones with a dot. */
+  readonly lsn: boolean;
+}
+
+/** Place of a change in its source's log: position of its commit, and ordinal in it. */
+export interface Place extends Position {
   readonly seq: number;
-  readonly text: string;
 }
 
 /** `0/1A2B3C8` or `1795573797.18` as two numbers, or null when it is neither (a resume token, say). */
-export function parsePosition(text: string): { high: number; low: number } | null {
-  const slash = text.indexOf('/');
-  const divider = slash === -1 ? text.indexOf('.') : slash;
-  if (divider === -1) return null;
-  const [base, digits] = slash === -1 ? [10, 10] : [16, 8];
-  const high = parseDigits(text, 0, divider, base, digits);
-  const low = parseDigits(text, divider + 1, text.length, base, digits);
-  return high === -1 || low === -1 ? null : { high, low };
+export function parsePosition(text: string): Position | null {
+  const place = { high: 0, low: 0, lsn: text.includes('/'), seq: 0 };
+  return readPosition(Buffer.from(text, 'latin1'), 0, place) === text.length ? place : null;
 }
 
-/** The number that `text[from, to)` is in the base, in `most` digits at most; -1 when it is none. */
-function parseDigits(text: string, from: number, to: number, base: number, most: number): number {
-  if (from === to || to - from > most) return -1;
+export function positionText({ high, low, lsn }: Position): string {
+  return lsn ? `${high.toString(16)}/${low.toString(16)}`.toUpperCase() : `${high}.${low}`;
+}
+
+const SLASH = 0x2f;
+const DOT = 0x2e;
+/** What each byte stands for as a digit; 99 when it is none. */
+const DIGITS = Uint8Array.from({ length: 256 }, (_, byte) => {
+  const value = Number.parseInt(String.fromCharCode(byte), 16);
+  return Number.isNaN(value) ? 99 : value;
+});
+
+/** A place whose numbers are replaced: of the millions in a ledger none needs an object of its own. */
+export type PlaceRoom = { -readonly [Key in keyof Place]: Place[Key] };
+
+/** Reads the position at `bytes[from]`, of the form that `into.lsn` says, into `into`. The offset behind it, or -1. */
+export function readPosition(bytes: Uint8Array, from: number, into: PlaceRoom): number {
+  const base = into.lsn ? 16 : 10;
+  const most = into.lsn ? 8 : 10;
+  let at = from;
   let value = 0;
-  for (let at = from; at < to; at++) {
-    const digit = digitOf(text.charCodeAt(at));
-    if (digit >= base) return -1;
-    value = value * base + digit;
-  }
-  return value;
+  for (let digit = DIGITS[bytes[at]!]!; digit < base; digit = DIGITS[bytes[++at]!]!) value = value * base + digit;
+  if (at === from || at - from > most || bytes[at] !== (into.lsn ? SLASH : DOT)) return -1;
+  into.high = value;
+  const second = ++at;
+  value = 0;
+  for (let digit = DIGITS[bytes[at]!]!; digit < base; digit = DIGITS[bytes[++at]!]!) value = value * base + digit;
+  if (at === second || at - second > most) return -1;
+  into.low = value;
+  return at;
 }
 
-/** What a hexadecimal digit stands for; more than any digit when it is none. */
-function digitOf(code: number): number {
-  if (code >= 0x30 && code <= 0x39) return code - 0x30;
-  const letter = code | 0x20;
-  return letter >= 0x61 && letter <= 0x66 ? letter - 0x61 + 10 : Number.POSITIVE_INFINITY;
+/** Reads `<position>:<ordinal>` as `readPosition` does. */
+export function readPlace(bytes: Uint8Array, from: number, into: PlaceRoom): number {
+  let at = readPosition(bytes, from, into);
+  if (at === -1 || bytes[at] !== COLON) return -1;
+  const first = ++at;
+  let value = 0;
+  for (let digit = DIGITS[bytes[at]!]!; digit < 10; digit = DIGITS[bytes[++at]!]!) value = value * 10 + digit;
+  into.seq = value;
+  return at === first || at - first > 15 ? -1 : at;
 }
 
-function comparePosition(a: { high: number; low: number }, b: { high: number; low: number }): number {
+function comparePosition(a: Position, b: Position): number {
   return a.high - b.high || a.low - b.low;
 }
 
@@ -101,7 +127,7 @@ interface SourceState {
   readonly report: SourceReport;
   last: Place | null;
   /** Up to where the capture says it saw everything. */
-  end: { high: number; low: number; text: string } | null;
+  end: Position | null;
   /** A gap since `end`. */
   gap: boolean;
   /** A start that only a gap right behind it would explain. */
@@ -135,13 +161,18 @@ export class ContinuityCheck {
     const state = this.#state(run.source);
     this.#settle(state);
     if (state.last !== null && !follows(state.last, run.first)) {
-      this.disorder({ source: run.source, index: run.firstIndex, place: run.first.text, before: state.last.text });
+      this.disorder({
+        source: run.source,
+        index: run.firstIndex,
+        place: positionText(run.first),
+        before: positionText(state.last),
+      });
     }
     state.last = run.last;
-    this.#reached(state, run.last.text);
+    this.#reached(state, run.last);
     state.report.changes += run.count;
-    state.report.first ??= run.first.text;
-    state.report.last = run.last.text;
+    state.report.first ??= positionText(run.first);
+    state.report.last = positionText(run.last);
   }
 
   event(event: CaptureEvent): void {
@@ -155,7 +186,7 @@ export class ContinuityCheck {
     } else if (event.action === 'stop' || event.action === 'progress') {
       if (event.action === 'stop') state.report.stops++;
       this.#settle(state);
-      if (event.to !== null) this.#reached(state, event.to);
+      this.#reached(state, positionOf(event.to));
     }
   }
 
@@ -178,15 +209,15 @@ export class ContinuityCheck {
   /** A capture goes on where the last one ended, or before, or where it says that nothing was pending in between. */
   #start(state: SourceState, event: CaptureEvent): void {
     this.#settle(state);
-    const from = event.from === null ? null : parsePosition(event.from);
-    const previous = event.previous === null ? null : parsePosition(event.previous);
+    const from = positionOf(event.from);
+    const previous = positionOf(event.previous);
     const known = state.end;
     if (from !== null && known !== null && !state.gap) {
       const joined = comparePosition(from, known) <= 0 || (previous !== null && comparePosition(from, previous) <= 0);
       if (!joined) state.unexplained = event;
     }
     state.gap = false;
-    if (event.from !== null) this.#reached(state, event.from);
+    this.#reached(state, from);
   }
 
   #settle(state: SourceState): void {
@@ -199,10 +230,9 @@ export class ContinuityCheck {
     );
   }
 
-  #reached(state: SourceState, text: string): void {
-    const position = parsePosition(text);
+  #reached(state: SourceState, position: Position | null): void {
     if (position === null) return;
-    if (state.end === null || comparePosition(state.end, position) < 0) state.end = { ...position, text };
+    if (state.end === null || comparePosition(state.end, position) < 0) state.end = position;
   }
 
   #state(name: string): SourceState {
@@ -214,4 +244,8 @@ export class ContinuityCheck {
     }
     return state;
   }
+}
+
+function positionOf(text: string | null): Position | null {
+  return text === null ? null : parsePosition(text);
 }

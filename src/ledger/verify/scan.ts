@@ -1,6 +1,16 @@
 // What verify reads of each line besides its hash: place in the source's log, and records about the ledger itself.
 import { readHead } from '../../record/head.ts';
-import { type CaptureEvent, type Disorder, follows, type Place, parsePosition, type StreamRun } from './positions.ts';
+import {
+  type CaptureEvent,
+  type Disorder,
+  follows,
+  type Place,
+  type PlaceRoom,
+  parsePosition,
+  positionText,
+  readPlace,
+  type StreamRun,
+} from './positions.ts';
 
 const ID = Buffer.from(',"id":"');
 const KIND = Buffer.from('","kind":"ch');
@@ -41,89 +51,77 @@ export type ScanEvent =
   | KeyClaim
   | (Disorder & { kind: 'disorder' });
 
-/** Follows the lines of one segment. Made for speed: most lines cost a look at their id. */
+/** A run whose end is still moved on. */
+type OpenRun = StreamRun & { last: PlaceRoom };
+
+/** Follows the lines of one segment. Made for speed: most lines cost a look at their id (bench/verify.ts). */
 export class LineScan {
   readonly events: ScanEvent[] = [];
   /** Open run of each source. */
-  readonly #runs = new Map<string, StreamRun>();
-  #run: StreamRun | null = null;
-  /** `source:position` of the line before, as bytes; and its source. */
-  #prefix: Uint8Array = new Uint8Array(0);
-  #sourceBytes: Uint8Array = new Uint8Array(0);
-  #source = '';
+  readonly #runs = new Map<string, OpenRun>();
+  /** Run of the line before, and its source as bytes. */
+  #run: OpenRun | null = null;
+  #source: Uint8Array = new Uint8Array(0);
+  /** Where the next place is read to; no run holds it. */
+  #room: PlaceRoom = { high: 0, low: 0, seq: 0, lsn: true };
 
   /** Looks at the line `bytes[start, end)`; its `index` was read up to `at`. */
   line(bytes: Buffer, start: number, end: number, at: number, index: number): void {
-    const idStart = at + ID.length;
-    if (matches(bytes, at, ID)) {
-      const idEnd = endOfId(bytes, idStart, end);
-      if (idEnd !== -1 && matches(bytes, idEnd, KIND)) {
-        const colon = lastColon(bytes, idStart, idEnd);
-        const seq = decimal(bytes, colon + 1, idEnd);
-        if (seq !== -1 && colon > idStart) {
-          this.#change(bytes, idStart, colon, seq, index);
-          return;
-        }
-      }
-    }
-    this.#slow(bytes, start, end, index);
+    if (!this.#goesOn(bytes, at, index) && !this.#change(bytes, at, end, index)) this.#slow(bytes, start, end, index);
   }
 
-  #change(bytes: Buffer, idStart: number, colon: number, seq: number, index: number): void {
+  /** Takes a change of the source that the line before was of. False: it is none, and nothing was taken. */
+  #goesOn(bytes: Buffer, at: number, index: number): boolean {
     const run = this.#run;
-    if (run !== null && samePrefix(bytes, idStart, colon, this.#prefix)) {
-      const { high, low, text } = run.last;
-      this.#extend(run, { high, low, seq, text }, index);
-      return;
-    }
-    const split = lastColon(bytes, idStart, colon);
-    if (split === -1) return;
-    const text = bytes.toString('latin1', split + 1, colon);
-    const position = parsePosition(text);
-    if (position === null) return;
-    this.#prefix = new Uint8Array(bytes.subarray(idStart, colon));
-    const { high, low } = position;
-    this.#place(this.#sourceAt(bytes, idStart, split), { high, low, seq, text }, index, false);
+    if (run === null || !matches(bytes, at, ID)) return false;
+    const source = this.#source;
+    const from = at + ID.length;
+    const colon = from + source.length;
+    if (bytes[colon] !== COLON || !matches(bytes, from, source)) return false;
+    const place = this.#room;
+    place.lsn = run.last.lsn;
+    const idEnd = readPlace(bytes, colon + 1, place);
+    if (idEnd === -1 || !matches(bytes, idEnd, KIND)) return false;
+    this.#room = run.last;
+    this.#extend(run, place, index);
+    return true;
   }
 
-  /** The source's name, which is most often that of the line before. */
-  #sourceAt(bytes: Buffer, from: number, to: number): string {
-    if (!samePrefix(bytes, from, to, this.#sourceBytes)) {
-      this.#sourceBytes = new Uint8Array(bytes.subarray(from, to));
-      this.#source = bytes.toString('utf8', from, to);
-    }
-    return this.#source;
+  /** Takes a change of any source whose id is plain. False as above. */
+  #change(bytes: Buffer, at: number, end: number, index: number): boolean {
+    const from = at + ID.length;
+    if (!matches(bytes, at, ID)) return false;
+    const idEnd = endOfId(bytes, from, end);
+    if (idEnd === -1 || !matches(bytes, idEnd, KIND)) return false;
+    const split = lastColon(bytes, from, lastColon(bytes, from, idEnd));
+    if (split === -1) return false;
+    const place = { high: 0, low: 0, seq: 0, lsn: bytes.subarray(split, idEnd).includes('/') };
+    // A position that cannot be told from its text, such as a resume token, is read from the record.
+    if (readPlace(bytes, split + 1, place) !== idEnd) return false;
+    this.#run = this.#place(bytes.toString('utf8', from, split), place, index);
+    this.#source = new Uint8Array(bytes.subarray(from, split));
+    return true;
   }
 
-  #place(source: string, place: Place, index: number, shared: boolean): void {
-    const run = this.#runs.get(source);
-    if (run === undefined) {
-      const made: StreamRun = {
-        kind: 'run',
-        source,
-        firstIndex: index,
-        lastIndex: index,
-        first: place,
-        last: place,
-        count: 1,
-      };
-      this.#runs.set(source, made);
-      this.events.push(made);
-      this.#run = made;
-      return;
+  #place(source: string, place: PlaceRoom, index: number): OpenRun {
+    let run = this.#runs.get(source);
+    if (run !== undefined) this.#extend(run, place, index);
+    else {
+      run = { kind: 'run', source, firstIndex: index, lastIndex: index, first: { ...place }, last: place, count: 1 };
+      this.#runs.set(source, run);
+      this.events.push(run);
     }
-    this.#run = run;
-    this.#extend(run, place, index, shared);
+    return run;
   }
 
-  #extend(run: StreamRun, place: Place, index: number, shared = false): void {
-    if (!shared && !follows(run.last, place)) {
+  #extend(run: OpenRun, place: PlaceRoom, index: number): void {
+    if (!follows(run.last, place)) {
       this.events.push({
         kind: 'disorder',
         source: run.source,
         index,
-        place: `${place.text}:${place.seq}`,
-        before: `${run.last.text}:${run.last.seq}`,
+        place: placeText(place),
+        before: placeText(run.last),
       });
     }
     run.last = place;
@@ -147,11 +145,8 @@ export class LineScan {
     const { name, seq, lsn, ts, part } = source;
     const position = parsePosition(String(lsn ?? ts));
     if (typeof seq !== 'number' || position === null) return;
-    const place = { ...position, seq, text: String(lsn ?? ts) };
-    this.#prefix = new Uint8Array(0);
     // The part in front of a record shares its place: it is no step of its own.
-    if (part !== undefined) return;
-    this.#place(String(name), place, index, false);
+    if (part === undefined) this.#place(String(name), { ...position, seq }, index);
   }
 
   #control(record: ParsedControl, index: number): void {
@@ -209,7 +204,7 @@ interface ParsedControl {
   readonly details?: Readonly<Record<string, unknown>>;
 }
 
-function matches(bytes: Buffer, at: number, wanted: Buffer): boolean {
+function matches(bytes: Buffer, at: number, wanted: Uint8Array): boolean {
   for (let i = 0; i < wanted.length; i++) if (bytes[at + i] !== wanted[i]) return false;
   return true;
 }
@@ -230,18 +225,6 @@ function lastColon(bytes: Buffer, from: number, to: number): number {
   return -1;
 }
 
-function decimal(bytes: Buffer, from: number, to: number): number {
-  let value = 0;
-  for (let at = from; at < to; at++) {
-    const digit = bytes[at]! - 48;
-    if (digit < 0 || digit > 9) return -1;
-    value = value * 10 + digit;
-  }
-  return from === to ? -1 : value;
-}
-
-function samePrefix(bytes: Buffer, from: number, to: number, prefix: Uint8Array): boolean {
-  if (to - from !== prefix.length) return false;
-  for (let i = prefix.length - 1; i >= 0; i--) if (bytes[from + i] !== prefix[i]) return false;
-  return true;
+function placeText(place: Place): string {
+  return `${positionText(place)}:${place.seq}`;
 }
