@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Sink } from '../../src/core/sink.ts';
 import { readCursor } from '../../src/pipeline/delivery/cursor-file.ts';
 import { type Fault, FaultProxy, NO_FAULT } from '../support/fault-proxy.ts';
+import { type HttpFault, HttpFaultProxy } from '../support/http-faults.ts';
 import { LIES, LyingServer } from '../support/lying-server.ts';
 import { type ReceiverName, receiverMissing } from '../support/receivers.ts';
 import { type RecordFields, sampleRecord } from '../support/sink-ledger.ts';
@@ -35,6 +36,8 @@ export interface SinkCase {
   readonly order: 'ledger' | 'none';
   /** Whether the receiver keeps one of two records with the same id. */
   readonly duplicates: 'dropped' | 'kept';
+  /** Its protocol is HTTP: it is seen to say that it is busy. */
+  readonly http?: boolean;
   /** Protocols without any acknowledgement can lose what is on the way when a connection breaks. Default true. */
   readonly acknowledged?: boolean;
   /** Records of the backlog test where the usual number would take too long; CHANGETRAIL_BACKLOG goes before it. */
@@ -99,7 +102,8 @@ function deliversEverything({ subject, receiver }: Suite): void {
 
   test('drains a backlog', { timeout: 900_000 }, async () => {
     await using trial = await startTrial(receiver());
-    await trial.fill(BACKLOG_IS_CHOSEN ? BACKLOG : (subject.backlog ?? BACKLOG));
+    // A day's: old records count for receivers that keep time.
+    await trial.fill(BACKLOG_IS_CHOSEN ? BACKLOG : (subject.backlog ?? BACKLOG), 86_400_000);
     await trial.deliver(receiver().sink(receiver().port)).drain();
     const ids = await trial.complete();
     if (subject.order === 'ledger') expect(ids).toEqual(trial.ids);
@@ -173,6 +177,20 @@ function standsFaults({ subject, receiver }: Suite): void {
     await trial.complete();
     expect(trial.logs.count('sink_down')).toBe(1);
     expect(trial.logs.count('sink_up')).toBe(1);
+  });
+
+  test.runIf(subject.http === true)('waits as long as a receiver that is busy says, and gives up nothing', async () => {
+    await using proxy = await HttpFaultProxy.start(receiver().port);
+    await using trial = await startTrial(receiver());
+    await trial.fill(100);
+    const busy = (retryAfter: string): HttpFault => ({ kind: 'status', status: 429, retryAfter, forwarded: false });
+    proxy.schedule = [busy('1'), busy('soon'), { ...busy('0'), status: 503 } as HttpFault];
+    const start = performance.now();
+    await trial.deliver(receiver().sink(proxy.port)).drain();
+    expect(performance.now() - start).toBeGreaterThanOrEqual(1000);
+    expect(trial.metrics.retries).toBeGreaterThanOrEqual(3);
+    const ids = await trial.complete();
+    if (subject.order === 'ledger') expect(ids).toEqual(trial.ids);
   });
 
   test('ends at once when it is aborted while the receiver is down or stalls', async () => {

@@ -56,9 +56,10 @@ async function startIntake(): Promise<SinkReceiver> {
   };
 }
 
-await sinkConformance({ name: 'datadog', order: 'none', duplicates: 'kept', start: startIntake });
+await sinkConformance({ name: 'datadog', http: true, order: 'none', duplicates: 'kept', start: startIntake });
 await sinkConformance({
   name: 'datadog to VictoriaLogs',
+  http: true,
   order: 'none',
   duplicates: 'kept',
   heavy: true,

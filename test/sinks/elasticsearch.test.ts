@@ -121,9 +121,10 @@ async function startOpenSearch(): Promise<SinkReceiver> {
   };
 }
 
-await sinkConformance({ name: 'elasticsearch', order: 'none', duplicates: 'dropped', start: startFake });
+await sinkConformance({ name: 'elasticsearch', http: true, order: 'none', duplicates: 'dropped', start: startFake });
 await sinkConformance({
   name: 'elasticsearch to OpenSearch',
+  http: true,
   order: 'none',
   duplicates: 'dropped',
   heavy: true,
@@ -223,6 +224,23 @@ describe('classifyBulk', () => {
     expect(classifyBulk({ status: 200, headers: {}, body }, 2, 0)).toEqual({
       outcome: 'partial',
       failed: [{ at: 1, retry: false, reason: 'too_large' }],
+    });
+  });
+
+  // Answers of OpenSearch 2.19: 400, but nothing is wrong with the document.
+  test.each([
+    ['illegal_argument_exception', 'pipeline with id [nope] does not exist', 'the ingest pipeline does not exist'],
+    [
+      'validation_exception',
+      'Validation Failed: 1: this action would add [2] total shards',
+      '400 validation_exception',
+    ],
+    ['index_closed_exception', 'closed', '400 index_closed_exception'],
+  ])('gives up no record for what an operator mends: %s', (type, reason, said) => {
+    const body = Buffer.from(JSON.stringify({ items: [{ create: { status: 400, error: { type, reason } } }] }));
+    expect(classifyBulk({ status: 200, headers: {}, body }, 1, 0)).toEqual({
+      outcome: 'partial',
+      failed: [{ at: 0, retry: true, reason: said }],
     });
   });
 

@@ -51,6 +51,7 @@ async function startWebhook(body: 'array' | 'object' | 'ndjson'): Promise<SinkRe
 for (const body of ['array', 'object', 'ndjson'] as const) {
   await sinkConformance({
     name: `http ${body}`,
+    http: true,
     order: 'ledger',
     duplicates: 'kept',
     ...(body === 'object' ? { backlog: 1000 } : {}),

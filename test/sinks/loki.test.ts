@@ -95,6 +95,7 @@ for (const encoding of ['json', 'protobuf'] as const) {
   await sinkConformance({
     ...about,
     name: `loki ${encoding}`,
+    http: true,
     duplicates: 'dropped',
     backlog: 5000,
     start: () => startFake(encoding),
@@ -102,6 +103,7 @@ for (const encoding of ['json', 'protobuf'] as const) {
   await sinkConformance({
     ...about,
     name: `loki ${encoding} to VictoriaLogs`,
+    http: true,
     heavy: true,
     needs: 'victorialogs',
     start: () => startVictoria((port) => sinkTo(port, { encoding }, '/insert')),

@@ -107,15 +107,23 @@ async function startFake(acknowledge: boolean): Promise<SinkReceiver> {
   };
 }
 
-await sinkConformance({ name: 'splunk_hec', order: 'none', duplicates: 'kept', start: () => startFake(false) });
+await sinkConformance({
+  name: 'splunk_hec',
+  http: true,
+  order: 'none',
+  duplicates: 'kept',
+  start: () => startFake(false),
+});
 await sinkConformance({
   name: 'splunk_hec with acknowledgement',
+  http: true,
   order: 'none',
   duplicates: 'kept',
   start: () => startFake(true),
 });
 await sinkConformance({
   name: 'splunk_hec to VictoriaLogs',
+  http: true,
   order: 'none',
   duplicates: 'kept',
   heavy: true,

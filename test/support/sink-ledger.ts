@@ -17,8 +17,8 @@ export interface SinkLedger extends AsyncDisposable {
   deadLetterPath(name: string): string;
   /** Appends records and waits until they are durable. */
   write(records: Iterable<RecordFields>): Promise<void>;
-  /** Appends `count` sample records whose ids start with `prefix`. */
-  fill(count: number, prefix?: string): Promise<void>;
+  /** Appends `count` sample records whose ids start with `prefix`, spread over the last `spanMs` milliseconds if given. */
+  fill(count: number, prefix?: string, spanMs?: number): Promise<void>;
   /** Appends a record as the pipeline does for a control record, without waiting. */
   control(record: ControlRecord): void;
 }
@@ -49,9 +49,9 @@ export async function sinkLedger(options: { readonly segmentBytes?: number } = {
     cursorPath: (name) => join(ledger.layout.cursors, `${name}.json`),
     deadLetterPath: (name) => join(ledger.layout.deadLetters, `${name}.ndjson`),
     write,
-    async fill(count, prefix = 'shop') {
+    async fill(count, prefix = 'shop', spanMs) {
       const from = ledger.writer.next;
-      await write(Array.from({ length: count }, (_, i) => sampleRecord(from + i, prefix)));
+      await write(spread(count, from, prefix, spanMs));
     },
     control(record) {
       controls.push(record);
@@ -62,6 +62,18 @@ export async function sinkLedger(options: { readonly segmentBytes?: number } = {
       await dir[Symbol.asyncDispose]();
     },
   };
+}
+
+function* spread(count: number, from: number, prefix: string, spanMs?: number): Generator<RecordFields> {
+  const start = Date.now() - (spanMs ?? 0);
+  for (let i = 0; i < count; i++) {
+    const record = sampleRecord(from + i, prefix);
+    if (spanMs === undefined) yield record;
+    else {
+      const captured = new Date(start + Math.floor((i * spanMs) / count)).toISOString();
+      yield { ...record, time: captured.replace('Z', `${String(i % 1000).padStart(3, '0')}Z`), captured };
+    }
+  }
 }
 
 const ACTIONS = ['insert', 'update', 'delete'] as const;

@@ -30,7 +30,8 @@ export interface SinkTrial extends AsyncDisposable {
   readonly ids: string[];
   readonly logs: MemoryLog;
   readonly metrics: SinkMetrics;
-  fill(count: number): Promise<void>;
+  /** `spanMs`: the records are spread over so much time up to now, in milliseconds; absent: they are of now. */
+  fill(count: number, spanMs?: number): Promise<void>;
   write(records: readonly RecordFields[]): Promise<void>;
   /** Starts delivering under a name (default `sink`): the same name goes on at the same cursor. Waits are 50 ms at most. */
   deliver(sink: Sink, options?: Partial<DeliveryOptions>, name?: string): TrialDelivery;
@@ -52,7 +53,7 @@ export async function runTrial(options: { readonly segmentBytes?: number } = {})
     },
     logs,
     metrics,
-    fill: (count) => ledger.fill(count, prefix),
+    fill: (count, spanMs) => ledger.fill(count, prefix, spanMs),
     write: (records) => ledger.write(records),
     deliver(sink, options = {}, name = 'sink') {
       const crash = new AbortController();

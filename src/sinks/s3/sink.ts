@@ -90,7 +90,7 @@ class S3Sink implements Sink {
       return { outcome: 'accepted' };
     } catch (error) {
       signal.throwIfAborted();
-      return classifyS3Error(error);
+      return classifyS3Error(error, this.#host.now());
     }
   }
 
@@ -161,7 +161,7 @@ class S3Sink implements Sink {
       return { name, level: 'error', detail: 'The bucket has no Object Lock: uploads will be refused.', fix };
     } catch (error) {
       signal.throwIfAborted();
-      const { reason } = classifyS3Error(error) as { reason?: string };
+      const { reason } = classifyS3Error(error, this.#host.now()) as { reason?: string };
       const absent = reason === 'the bucket has no Object Lock';
       const detail = absent
         ? `It has none: uploads will be refused.`
