@@ -16,7 +16,7 @@
  *
  *  1. `malformed`   – `parseClaim` returns null.
  *  2. `unknown_key` – no key has the id `kid`, or the key's own algorithm is not `alg`. The algorithm always comes from the
- *     key, never from the claim (RFC 8725, 3.1).
+ *     key, never from the claim (RFC 8725, 3.1). `key_retired` – `iat` lies outside of the time the key is for.
  *  3. `forged`      – the signature does not fit.
  *  4. `not_yet_valid` / `expired` – the transaction's commit time lies before `iat` or behind `exp`, by more than the allowed
  *     clock skew. The commit time, not the time of reading: capture may lag or catch up. A life longer than the verifier
@@ -24,7 +24,8 @@
  *  5. `wrong_audience` – `aud` is there and is not the name that the source has in the configuration of the capture.
  *  6. `wrong_transaction` – `xid` is there and is not this transaction: see `sameTransactionId`.
  *  7. `replayed`    – the same `jti` was seen in another transaction. In the same transaction it may come again, and a
- *     redelivery of that transaction after a restart is the same transaction. A `jti` is remembered until `exp` plus skew.
+ *     redelivery of that transaction after a restart is the same transaction. A `jti` is remembered until `exp` plus skew;
+ *     `replay_unknown` – more are alive than the verifier can remember.
  *
  * Whether it verifies or not, the keys of `actor` replace the keys of the same name beside the claim: they are what the
  * claim says. The keys that stand beside it and not in it are never better than `claimed`.

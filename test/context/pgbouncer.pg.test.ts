@@ -126,8 +126,7 @@ describe.skipIf(await receiverMissing('pgbouncer'))('through PgBouncer in transa
     }
   });
 
-  // Named prepared statements are not for a pooler of this version: what `drizzle on postgres.js` opens prepares.
-  for (const [name, open] of Object.entries(ORMS).filter(([orm]) => orm !== 'drizzle on postgres.js')) {
+  for (const [name, open] of Object.entries(ORMS)) {
     test(`${name}, in five processes' worth of pools`, async () => {
       await using database = await auditedDatabase(SCHEMA);
       const orms: Orm[] = [];

@@ -5,6 +5,7 @@ import { expect, test } from 'vitest';
 import { withActor } from '../../src/context/index.ts';
 import { attachActor } from '../../src/context/pg.ts';
 import { attachActor as attachPostgresJs } from '../../src/context/postgres.ts';
+import { ORMS } from './support/orms.ts';
 import { type AuditedDatabase, auditedDatabase, whoDidWhat } from './support/wal.ts';
 
 /** A server in front of the database that counts how often the client spoke after the server had. */
@@ -83,4 +84,32 @@ test('postgres.js: a statement outside of a transaction is still one flight, and
   await sql.end();
   counter.server.close();
   expect(whoDidWhat(await database.transactions()).every(({ actor }) => actor === 'alice')).toBe(true);
+});
+
+/** Drizzle's statements on postgres.js are described before they run: `commit` cannot be written behind them at once. */
+const COMMITS_APART = 'drizzle on postgres.js';
+
+test.each(Object.entries(ORMS))('%s: as many round trips with an actor as without one', async (library, open) => {
+  await using database = await auditedDatabase('create table item (name text primary key, n int default 0)');
+  const counter = await countRoundTrips(database);
+  const orm = await open(counter.url);
+  const work: Record<string, (name: string) => Promise<unknown>> = {
+    'one insert': (name) => orm.insert(name),
+    'one update': (name) => orm.update(name.replace('update', 'insert'), 1),
+    'a transaction': (name) => orm.transaction([`${name}/1`, `${name}/2`]),
+  };
+  for (const [what, run] of Object.entries(work)) {
+    // Connecting, loading types and preparing cost round trips of their own.
+    await run(`${what} null`);
+    await withActor(alice, () => run(`${what} alice`));
+    const without = await countIn(counter, () => run(`${what} null again`));
+    const withOne = await countIn(counter, () => withActor(alice, () => run(`${what} alice again`)));
+    const apart = library === COMMITS_APART && what !== 'a transaction' ? 1 : 0;
+    expect(withOne, what).toBe(without + apart);
+  }
+  await orm.close();
+  counter.server.close();
+  for (const { text, actor } of whoDidWhat(await database.transactions())) {
+    expect(text).toContain(String(actor));
+  }
 });

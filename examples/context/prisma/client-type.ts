@@ -11,4 +11,7 @@ export interface ShopPrisma {
   $disconnect(): Promise<void>;
 }
 
-export type ShopPrismaClient = new (options: { adapter: object }) => ShopPrisma;
+export type ShopPrismaClient = new (options: {
+  adapter: object;
+  transactionOptions?: { maxWait?: number; timeout?: number };
+}) => ShopPrisma;

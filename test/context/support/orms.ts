@@ -47,7 +47,8 @@ export const ORMS: Readonly<Record<string, (url: string) => Promise<Orm>>> = {
     return ormOfDrizzle(db, () => db.$client.end());
   },
   'drizzle on postgres.js': async (url) => {
-    const sql = attachPostgresJs(postgres(url, { max: 1 }));
+    // Types are looked up by a statement that would be prepared; none of ours needs them.
+    const sql = attachPostgresJs(postgres(url, { max: 1, prepare: false, fetch_types: false }));
     return ormOfDrizzle(drizzleOnPostgresJs(sql), () => sql.end());
   },
   kysely: openKysely,
@@ -65,7 +66,11 @@ function failIf(fail: boolean | undefined): void {
 
 async function openPrisma(url: string): Promise<Orm> {
   const PrismaClient = await generatedPrismaClient();
-  const prisma = new PrismaClient({ adapter: attachPrisma(new PrismaPg({ connectionString: url, max: 1 })) });
+  const prisma = new PrismaClient({
+    adapter: attachPrisma(new PrismaPg({ connectionString: url, max: 1 })),
+    // Many wait for one connection here; its own default is two seconds.
+    transactionOptions: { maxWait: 60_000, timeout: 60_000 },
+  });
   return {
     insert: (name) => prisma.item.create({ data: { name } }),
     update: (name, n) => prisma.item.update({ where: { name }, data: { n } }),
