@@ -1,11 +1,14 @@
+import { writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type NatsFailure, natsDelivery } from '../../src/sinks/nats/classify.ts';
 import { natsEncoder } from '../../src/sinks/nats/encode.ts';
 import { sinkConformance } from '../conformance/sink-suite.ts';
 import { batchOf } from '../support/batch.ts';
+import { selfSignedCertificate } from '../support/certificate.ts';
 import { manager, messagesOf, NATS_CONFIG, optionsFor, sinkTo, startNats } from '../support/nats.ts';
 import { Receiver, receiverMissing } from '../support/receivers.ts';
 import { sampleLines, sampleRecords } from '../support/sample-records.ts';
+import { temporaryDirectory } from '../support/tmp.ts';
 
 await sinkConformance({
   name: 'nats (JetStream)',
@@ -89,6 +92,28 @@ describe.skipIf(await receiverMissing('nats'))('nats', () => {
     const encode = natsEncoder(optionsFor(1, { subject: 'a.{source}.{object}' }));
     const hostile = { ...record, source: { ...record.source, name: 'x.>' }, object: { schema: 'a b', table: '*.>' } };
     expect(encode(batchOf([JSON.stringify(hostile)])).map(({ subject }) => subject)).toEqual(['a.x__.a_b._._']);
+  });
+
+  test('TLS is verified, against the named authority', async () => {
+    await using dir = await temporaryDirectory();
+    const { cert, key } = selfSignedCertificate();
+    for (const [name, text] of Object.entries({ cert, key })) writeFileSync(dir.join(name), text);
+    const tls = `tls { cert_file: "${dir.join('cert')}", key_file: "${dir.join('key')}" }`;
+    await using secured = await Receiver.start('nats', { env: { NATS_CONFIG: `${NATS_CONFIG}\n${tls}` } });
+    const answer = async (more: object) => {
+      const sink = sinkTo(secured.port, more);
+      const delivery = await sink.deliver(batchOf(sampleLines().slice(0, 1)), within());
+      await sink.close();
+      return delivery;
+    };
+    // No stream holds the subject: as far as that it comes only over a connection that it trusts.
+    expect(await answer({ tls: { ca: dir.join('cert') } })).toMatchObject({ reason: 'no stream holds the subject' });
+    expect(await answer({ tls: {} })).toMatchObject({ reason: expect.stringMatching(/SELF_SIGNED/) });
+    expect(await answer({})).toMatchObject({ reason: expect.stringMatching(/SELF_SIGNED/) });
+    // A server without TLS is not spoken to where TLS was asked for.
+    const plain = sinkTo(server.port, { tls: {} });
+    expect(await plain.deliver(batchOf(sampleLines().slice(0, 1)), within())).toMatchObject({ outcome: 'unavailable' });
+    await plain.close();
   });
 
   test('failures of a batch become one answer', () => {

@@ -1,4 +1,8 @@
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import https from 'node:https';
+import type { AddressInfo } from 'node:net';
 import zlib from 'node:zlib';
 import {
   CreateBucketCommand,
@@ -15,9 +19,11 @@ import { s3Options } from '../../src/sinks/s3/options.ts';
 import { createS3Sink } from '../../src/sinks/s3/sink.ts';
 import { type SinkReceiver, sinkConformance } from '../conformance/sink-suite.ts';
 import { batchOf } from '../support/batch.ts';
+import { selfSignedCertificate } from '../support/certificate.ts';
 import { memoryLog } from '../support/memory-log.ts';
 import { Receiver, receiverMissing } from '../support/receivers.ts';
 import { sampleLines, sampleRecords } from '../support/sample-records.ts';
+import { temporaryDirectory } from '../support/tmp.ts';
 
 const KEYS = { access_key_id: 'audit', secret_access_key: 'auditsecret' };
 const NOW = Date.now();
@@ -139,6 +145,28 @@ await sinkConformance({
   duplicates: 'kept',
   needs: 's3',
   start: startS3,
+});
+
+test('TLS of the endpoint is verified, against the named authority', async () => {
+  await using dir = await temporaryDirectory();
+  const { cert, key } = selfSignedCertificate();
+  writeFileSync(dir.join('cert'), cert);
+  const server = https.createServer({ cert, key }, (request, response) => {
+    request.resume().on('end', () => response.writeHead(200, { etag: '"e"' }).end());
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const endpoint = `https://localhost:${(server.address() as AddressInfo).port}`;
+  const answer = async (more: object) => {
+    const sink = sinkTo(1, 'bucket', { endpoint, ...more });
+    const delivery = await sink.deliver(batchOf(sampleLines().slice(0, 1)), AbortSignal.timeout(10_000));
+    await sink.close();
+    return delivery;
+  };
+  expect(await answer({})).toEqual({ outcome: 'unavailable', reason: 'DEPTH_ZERO_SELF_SIGNED_CERT' });
+  expect(await answer({ tls: { ca: dir.join('cert') } })).toEqual({ outcome: 'accepted' });
+  server.closeAllConnections();
+  server.close();
 });
 
 describe.skipIf(await receiverMissing('s3'))('s3', () => {

@@ -8,6 +8,7 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
   [/ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH/, 'Start the receiver, or correct its host and port.'],
   [/TLS:/, 'Set tls.ca to the receiver’s certificate authority, or call it by the name in its certificate.'],
   [/credentials/, 'Correct the credentials of the sink.'],
+  [/token or header/, 'Look for line feeds, and for letters beyond ASCII, in the token and the headers of the sink.'],
   [/not the receiver’s|redirects/, 'Correct the URL of the sink.'],
   [/ENOSPC|EDQUOT/, 'Free space on its disk.'],
   [/EACCES|EPERM|EROFS/, 'Make it writable for this user.'],

@@ -167,6 +167,8 @@ function lowerCase(headers: Readonly<Record<string, string>> | undefined): Recor
 function connectionTrouble(error: unknown): string {
   const code = systemCode(error);
   if (code?.startsWith('HPE_') === true) return 'the answer is not HTTP';
+  // Nothing was sent. Of the header only its name could be said, and the value is often the secret itself.
+  if (code === 'ERR_INVALID_CHAR') return 'a token or header has a character that HTTP does not allow';
   if (code === undefined) return messageOf(error);
   return /CERT|SELF_SIGNED|TLS|SSL|UNABLE_TO/.test(code) ? `TLS: ${code}` : code;
 }

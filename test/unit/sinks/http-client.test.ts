@@ -85,6 +85,13 @@ describe('a request', () => {
   });
 });
 
+test('a token that no header can hold is said without the token', async () => {
+  const client = clientFor('http://127.0.0.1:1', { headers: { authorization: 'Bearer a-secret\nx' } });
+  const answer = await client.request({ method: 'GET', path: '/' }, signal());
+  client.close();
+  expect(answer).toEqual(new NoAnswer('a token or header has a character that HTTP does not allow'));
+});
+
 describe('TLS', () => {
   const { cert, key } = selfSignedCertificate();
   const other = selfSignedCertificate('somebody');
@@ -121,6 +128,17 @@ describe('TLS', () => {
 
   test('refuses a certificate that nobody vouches for', async () => {
     expect(await get(undefined)).toBe('TLS: DEPTH_ZERO_SELF_SIGNED_CERT');
+  });
+
+  test('refuses it whatever the environment says', async () => {
+    const before = process.env['NODE_TLS_REJECT_UNAUTHORIZED'];
+    process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = '0';
+    try {
+      expect(await get(undefined)).toBe('TLS: DEPTH_ZERO_SELF_SIGNED_CERT');
+    } finally {
+      if (before === undefined) delete process.env['NODE_TLS_REJECT_UNAUTHORIZED'];
+      else process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = before;
+    }
   });
 
   test('trusts the named authority, and checks the name', async () => {
