@@ -40,6 +40,14 @@ const SUSPICIOUS_FAILURES = 5;
 /** What requests grow by with each that is taken, until they have the size the options say again. */
 const GROWTH = 1.25;
 
+/** One parcel on its way. */
+interface Job {
+  /** Sent from the front, so that what comes first in the ledger comes first at the receiver also after a split. */
+  readonly todo: Parcel[];
+  /** Kept together at the end: a receiver that refuses everything would else cost a sync, a log line and a record each. */
+  readonly refused: DeadLetter[];
+}
+
 /** Sends one parcel until every record of it is taken or, refused for good, in the dead letters. */
 export class Sender {
   readonly #options: SenderOptions;
@@ -51,20 +59,19 @@ export class Sender {
   }
 
   /**
-   * True when the parcel is settled, false when the signal aborted before.
+   * True when the parcel is settled, false when the signal aborted before: then nothing of it is in the dead letters either.
    * @throws AUD_SINK_CLOSED, AUD_SINK_FAILED, AUD_LEDGER_WRITE (dead letters)
    */
   async send(parcel: Parcel, signal: AbortSignal): Promise<boolean> {
     const { metrics } = this.#options;
-    // Sent from the front, so that what comes first in the ledger comes first at the receiver also after a split.
-    const todo: Parcel[] = [parcel];
+    const job: Job = { todo: [parcel], refused: [] };
     let attempt = 0;
-    for (let next = this.#takeFitting(todo); next !== null; next = this.#takeFitting(todo)) {
+    for (let next = this.#takeFitting(job.todo); next !== null; next = this.#takeFitting(job.todo)) {
       if (signal.aborted) return false;
       metrics.batches++;
       const answer = await this.#deliver(next, signal);
       if (signal.aborted && answer.outcome !== 'accepted') return false;
-      const waitMs = this.#settle(next, answer, todo, attempt + 1);
+      const waitMs = this.#settle(next, answer, job, attempt + 1);
       if (waitMs === null) {
         attempt = 0;
         continue;
@@ -73,6 +80,7 @@ export class Sender {
       metrics.retries++;
       await wait(waitMs, signal);
     }
+    if (job.refused.length > 0) this.#options.deadLetters(job.refused);
     return true;
   }
 
@@ -104,8 +112,9 @@ export class Sender {
   }
 
   /** Acts on an answer: puts back what is to be sent again. The wait before that in milliseconds, or null for none. */
-  #settle(parcel: Parcel, answer: Delivery, todo: Parcel[], attempt: number): number | null {
+  #settle(parcel: Parcel, answer: Delivery, job: Job, attempt: number): number | null {
     const { health, metrics, retryMaxMs } = this.#options;
+    const { todo } = job;
     switch (answer.outcome) {
       case 'accepted':
         health.succeeded();
@@ -114,7 +123,7 @@ export class Sender {
         metrics.bytes += parcel.bytes.length;
         return null;
       case 'partial':
-        return this.#settlePartial(parcel, answer.failed, todo, attempt);
+        return this.#settlePartial(parcel, answer.failed, job, attempt);
       case 'throttled': {
         health.failed('throttled');
         this.#shrink(parcel);
@@ -128,12 +137,12 @@ export class Sender {
         return backoffMs(attempt, retryMaxMs);
       case 'too_large':
         if (parcel.count > 1) this.#halve(parcel, todo);
-        else todo.unshift(...this.#makeSmaller(parcel));
+        else todo.unshift(...this.#makeSmaller(parcel, job));
         return null;
       case 'rejected':
         // One bad record can make a receiver refuse all of a request: the others are found by halving.
         if (parcel.count > 1) this.#halve(parcel, todo);
-        else this.#bury(parcel, [{ at: 0, retry: false, reason: answer.reason }]);
+        else this.#bury(parcel, [{ at: 0, retry: false, reason: answer.reason }], job);
         return null;
       case 'closed':
         throw new AuditError('AUD_SINK_CLOSED', {
@@ -143,15 +152,17 @@ export class Sender {
     }
   }
 
-  #settlePartial(parcel: Parcel, failed: readonly FailedRecord[], todo: Parcel[], attempt: number): number | null {
+  #settlePartial(parcel: Parcel, failed: readonly FailedRecord[], job: Job, attempt: number): number | null {
     const { health, metrics, retryMaxMs } = this.#options;
+    const { todo } = job;
     const again = failed.filter((record) => record.retry);
     const large = failed.filter((record) => !record.retry && record.reason === TOO_LARGE);
     this.#bury(
       parcel,
       failed.filter((record) => !record.retry && record.reason !== TOO_LARGE),
+      job,
     );
-    todo.unshift(...large.flatMap(({ at }) => this.#makeSmaller(sliceParcel(parcel, at, at + 1))));
+    todo.unshift(...large.flatMap(({ at }) => this.#makeSmaller(sliceParcel(parcel, at, at + 1), job)));
     const taken = parcel.count - failed.length;
     metrics.records += taken;
     if (again.length === 0) {
@@ -183,11 +194,11 @@ export class Sender {
   }
 
   /** A single record that is too large although it kept the stated limit: half of its size is tried. Empty: it was given up. */
-  #makeSmaller(parcel: Parcel): Parcel[] {
+  #makeSmaller(parcel: Parcel, job: Job): Parcel[] {
     const limit = parcel.bytes.length >> 1;
     const lines = limit < SMALLEST_BYTES ? null : this.#options.reduce(parcel.bytes, limit);
     if (lines === null) {
-      this.#bury(parcel, [{ at: 0, retry: false, reason: TOO_LARGE }]);
+      this.#bury(parcel, [{ at: 0, retry: false, reason: TOO_LARGE }], job);
       return [];
     }
     this.#options.metrics.reduced++;
@@ -196,11 +207,8 @@ export class Sender {
     return [{ first: index, count, ...lines, indexes: new Float64Array(count).fill(index) }];
   }
 
-  #bury(parcel: Parcel, failed: readonly FailedRecord[]): void {
-    if (failed.length === 0) return;
-    this.#options.deadLetters(
-      failed.map(({ at, reason }) => ({ index: indexAt(parcel, at), reason, line: lineAt(parcel, at) })),
-    );
+  #bury(parcel: Parcel, failed: readonly FailedRecord[], { refused }: Job): void {
+    for (const { at, reason } of failed) refused.push({ index: indexAt(parcel, at), reason, line: lineAt(parcel, at) });
     this.#options.metrics.deadLetters += failed.length;
   }
 }

@@ -313,6 +313,49 @@ test('a receiver that refuses everything, the records about refusals too, does n
   expect(existsSync(trial.ledger.deadLetterPath('sink'))).toBe(true);
 });
 
+test('records refused one by one are kept together: one sync, one line of the log and one record for a request’s worth', async () => {
+  await using trial = await runTrial();
+  await trial.fill(64);
+  const refused = new Set(trial.ids.filter((_, n) => n % 4 === 1));
+  const sink = new ScriptedSink((ids) =>
+    ids.some((id) => refused.has(id)) ? { outcome: 'rejected', reason: 'http_400' } : ACCEPTED,
+  );
+  await trial.deliver(sink).drain();
+  expect(trial.metrics.deadLetters).toBe(16);
+  expect(trial.logs.count('sink_dead_letter')).toBe(1);
+  expect(trial.ledger.controls).toMatchObject([
+    { action: 'dead_letter', details: { count: 16, reasons: { http_400: 16 }, first: 1, last: 61 } },
+  ]);
+  const letters = readFileSync(trial.ledger.deadLetterPath('sink'), 'utf8').trimEnd().split('\n');
+  expect(letters.map((line) => JSON.parse(line).record.id)).toEqual([...refused]);
+});
+
+test('stopped in the middle of a request, refused records are not kept twice', async () => {
+  await using trial = await runTrial();
+  await trial.fill(10);
+  const bad = trial.ids[2]!;
+  let down = true;
+  const sink = new ScriptedSink((ids) => {
+    if (ids.includes(bad))
+      return {
+        outcome: 'partial',
+        failed: [
+          { at: ids.indexOf(bad), retry: false, reason: 'bad' },
+          { at: 9, retry: true, reason: 'busy' },
+        ],
+      };
+    return down ? { outcome: 'unavailable', reason: 'ECONNREFUSED' } : ACCEPTED;
+  });
+  const delivery = trial.deliver(sink);
+  await trial.until(() => trial.metrics.retries > 2, 'the rest to be tried again');
+  delivery.abort();
+  await delivery.done;
+  expect(existsSync(trial.ledger.deadLetterPath('sink'))).toBe(false);
+  down = false;
+  await trial.deliver(sink).drain();
+  expect(readFileSync(trial.ledger.deadLetterPath('sink'), 'utf8').trimEnd().split('\n')).toHaveLength(1);
+});
+
 test('no more than the allowed number of batches is on the way', async () => {
   await using trial = await runTrial();
   await trial.fill(1000);
