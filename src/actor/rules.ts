@@ -16,8 +16,8 @@ export interface RoleLabels {
 /** The rules of `actors:`, compiled. Lookups are linear in the number of rules and done once per distinct text. */
 export class ActorRules {
   readonly options: ActorOptions;
-  readonly #ids: readonly { readonly match: RegExp; readonly labels: Labels }[];
-  readonly #roles: readonly { readonly match: RegExp; readonly labels: RoleLabels }[];
+  readonly #ids: readonly { readonly match: Matches; readonly labels: Labels }[];
+  readonly #roles: readonly { readonly match: Matches; readonly labels: RoleLabels }[];
   readonly #columns: readonly { readonly tables: (name: string) => boolean; readonly rule: RowActorRule }[];
 
   constructor(options: ActorOptions) {
@@ -31,11 +31,11 @@ export class ActorRules {
   }
 
   id(id: string): Labels {
-    return this.#ids.find((rule) => rule.match.test(id))?.labels ?? {};
+    return this.#ids.find((rule) => rule.match(id))?.labels ?? {};
   }
 
   role(role: string): RoleLabels | null {
-    return this.#roles.find((rule) => rule.match.test(role))?.labels ?? null;
+    return this.#roles.find((rule) => rule.match(role))?.labels ?? null;
   }
 
   column(schema: string, table: string): RowActorRule | null {
@@ -44,12 +44,35 @@ export class ActorRules {
   }
 }
 
-/** A pattern in which `*` stands for any text and `?` for one character; everything else for itself. */
-export function glob(pattern: string): RegExp {
-  const text = [...pattern]
-    .map((c) => (c === '*' ? '.*' : c === '?' ? '.' : c.replace(/[\\^$+()[\]{}|.]/, '\\$&')))
-    .join('');
-  return new RegExp(`^${text}$`, 'su');
+type Matches = (text: string) => boolean;
+
+/**
+ * A pattern in which `*` stands for any text and `?` for one character; everything else for itself. The text may be anybody's:
+ * a regular expression would try every way to share it out among several `*`, for minutes; here only the last `*` is widened.
+ */
+export function glob(pattern: string): Matches {
+  const wanted = [...pattern];
+  return (text) => {
+    const given = [...text];
+    let at = 0;
+    let next = 0;
+    let star = -1;
+    let taken = 0;
+    while (at < given.length) {
+      if (wanted[next] === '*') {
+        star = next++;
+        taken = at;
+      } else if (wanted[next] === '?' || wanted[next] === given[at]) {
+        next++;
+        at++;
+      } else if (star >= 0) {
+        next = star + 1;
+        at = ++taken;
+      } else return false;
+    }
+    while (wanted[next] === '*') next++;
+    return next === wanted.length;
+  };
 }
 
 /** As the tables of a source are chosen: the last pattern that fits decides. A name without a dot fits in any schema. */
@@ -59,7 +82,7 @@ function tableMatcher(patterns: readonly string[]): (name: string) => boolean {
     const name = out ? pattern.slice(1) : pattern;
     return { out, match: glob(name.includes('.') ? name : `*.${name}`) };
   });
-  return (name) => compiled.findLast((pattern) => pattern.match.test(name))?.out === false;
+  return (name) => compiled.findLast((pattern) => pattern.match(name))?.out === false;
 }
 
 /** The scalar at `path` (keys with dots between; a key that has dots itself is found too), or null. */

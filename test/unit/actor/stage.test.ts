@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { glob } from '../../../src/actor/rules.ts';
 import { stageWith } from './harness.ts';
 
 const SESSION = { user: 'app', client: '10.0.0.7', app: 'api', pid: 123 };
@@ -460,6 +461,27 @@ describe('labels and counts', () => {
     expect(change().actor).toMatchObject({ type: 'job', name: 'Service' });
     say('message', { id: 'alice' });
     expect(change().actor).toMatchObject({ type: 'user' });
+  });
+
+  test('patterns take any text, and no text takes them long', () => {
+    const fits: [string, string, boolean][] = [
+      ['svc-*', 'svc-', true],
+      ['svc-*', 'SVC-1', false],
+      ['*', '', true],
+      ['', '', true],
+      ['', 'a', false],
+      ['a?c', 'a😀c', true],
+      ['a?c', 'ac', false],
+      ['*.b*.c', 'a.b.b.c', true],
+      ['*.b*.c', 'a.b.b.c\n', false],
+      ['a.c', 'abc', false],
+      ['*ab', 'aab', true],
+      ['**a**', 'xay', true],
+    ];
+    for (const [pattern, text, expected] of fits) expect(glob(pattern)(text), `${pattern} ${text}`).toBe(expected);
+    const started = performance.now();
+    expect(glob('*-*-*-*-*svc')('-'.repeat(1024))).toBe(false);
+    expect(performance.now() - started).toBeLessThan(1000);
   });
 
   test('changes are counted by assurance, table and application', () => {
