@@ -77,6 +77,7 @@ const [task = 'help', ...args] = process.argv.slice(2);
 // Both at once: on a machine that has neither, it is the waiting that takes long. A first look waits for no more than it needs.
 const [node] = await Promise.all([ensureNode(), ensureDependencies(task === 'demo')]);
 process.env.PATH = `${dirname(node)}${process.platform === 'win32' ? ';' : ':'}${process.env.PATH}`;
+const bundle = (target) => onNode(join(root, 'scripts/bundle.ts'), [target]);
 const onNode = (file, rest = []) => run(node, ['--disable-warning=ExperimentalWarning', file, ...rest]);
 
 const tasks = {
@@ -85,16 +86,15 @@ const tasks = {
   changetrail: () => onNode(join(root, 'src/cli/main.ts'), args),
   demo: () => onNode(join(root, 'src/cli/main.ts'), ['demo', ...args]),
   test: () => onNode(bin('vitest/vitest.mjs'), ['run', ...args]),
-  /** What is measured is compiled, as a user installs it. */
-  bench: () =>
-    onNode(bin('typescript/bin/tsc'), ['-p', 'tsconfig.bench.json']) || onNode(join(root, 'bench/run.ts'), args),
+  /** What is measured is put together as a user installs it. */
+  bench: () => bundle('bench') || onNode(join(root, 'bench/run.ts'), args),
   generate: () => onNode(join(root, 'scripts/generate.ts'), args),
   types: () => onNode(bin('typescript/bin/tsc'), ['-p', '.', '--noEmit']),
   lint: () => onNode(bin('@biomejs/biome/bin/biome'), ['check', ...args]),
   format: () => onNode(bin('@biomejs/biome/bin/biome'), ['check', '--write', ...args]),
   build: () => {
     rmSync(join(root, 'dist'), { recursive: true, force: true });
-    return onNode(bin('typescript/bin/tsc'), ['-p', 'tsconfig.build.json']);
+    return bundle('dist') || onNode(bin('typescript/bin/tsc'), ['-p', 'tsconfig.build.json']);
   },
   /** Format, lint, types, layering and generated files: what must hold before a commit. */
   check: () =>

@@ -1,6 +1,7 @@
 // The only file that names concrete connectors and sinks. Everything is imported when it is configured, not before: a driver
 // that nobody asked for is never loaded.
 import type { z } from 'zod';
+import { beside } from '../beside.ts';
 import type { OptionCatalog } from '../config/load.ts';
 import type { Connector, SourceHost } from '../core/connector.ts';
 import type { Sink } from '../core/sink.ts';
@@ -98,4 +99,4 @@ function catalog(entries: Readonly<Record<string, { options(): Promise<z.ZodType
 export const CATALOGS = { sources: catalog(SOURCES), sinks: catalog(SINKS) };
 
 /** This module, for the threads that sinks run in. */
-export const REGISTRY_URL = import.meta.url;
+export const REGISTRY_URL = beside(import.meta.url, 'registry').href;

@@ -1,5 +1,6 @@
 // The tree's work, in a thread of its own (hashing and small files must not hold capture up) or, for tests, in this one.
 import { Worker } from 'node:worker_threads';
+import { beside } from '../beside.ts';
 import { AuditError, type Retry } from '../errors/audit-error.ts';
 import { CODES, type ErrorCode } from '../errors/codes.ts';
 import { type FollowerStart, type Integrated, TreeFollower } from './tree-follower.ts';
@@ -64,9 +65,7 @@ const YOUNG_MB = 3;
 
 /** The engine in a worker thread. @throws as TreeFollower.open */
 export async function threadEngine(start: FollowerStart): Promise<TreeEngine> {
-  // The compiled files end in .js, a checkout runs the .ts.
-  const file = new URL(import.meta.url.endsWith('.ts') ? './tree-worker.ts' : './tree-worker.js', import.meta.url);
-  const worker = new Worker(file, {
+  const worker = new Worker(beside(import.meta.url, 'tree-worker'), {
     workerData: start,
     name: 'changetrail-tree',
     resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MB },

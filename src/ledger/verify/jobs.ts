@@ -1,5 +1,6 @@
 // Jobs of verify on all cores, with their results in order and few of them in memory.
 import { Worker } from 'node:worker_threads';
+import { beside } from '../../beside.ts';
 import { AuditError } from '../../errors/audit-error.ts';
 import { checkSegment, type SegmentJob, type SegmentResult } from './segment-job.ts';
 import { checkTiles, type TileJob, type TileResult } from './tile-job.ts';
@@ -47,9 +48,7 @@ class JobThread {
   readonly #waiting: { resolve: (result: VerifyResult) => void; reject: (error: AuditError) => void }[] = [];
 
   constructor() {
-    // The compiled files end in .js, a checkout runs the .ts.
-    const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js';
-    this.#worker = new Worker(new URL(file, import.meta.url), { name: 'changetrail-verify' });
+    this.#worker = new Worker(beside(import.meta.url, 'verify-worker'), { name: 'changetrail-verify' });
     this.#worker.on('message', (result: VerifyResult) => this.#waiting.shift()!.resolve(revive(result)));
     this.#worker.on('error', (cause) => {
       const error = new AuditError('AUD_INTERNAL', { message: `Defect in verify: ${cause}.`, cause });

@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads';
+import { beside } from '../../beside.ts';
 import type { ControlRecord } from '../../core/output.ts';
 import { AuditError, messageOf } from '../../errors/audit-error.ts';
 import type { LedgerWriter } from '../../ledger/writer.ts';
@@ -27,7 +28,7 @@ export function startSinkThread(plan: SinkThreadPlan): DeliveryHandle {
   const end = new SharedEndWriter(plan.writer.durable);
   const unsubscribe = plan.writer.onDurable((durable) => end.set(durable));
   let status: SinkStatus = { name: plan.name, ...sinkMetrics(), cursor: 0, lagRecords: 0, lagMs: 0 };
-  const worker = new Worker(workerUrl(), {
+  const worker = new Worker(beside(import.meta.url, 'thread-worker'), {
     workerData: threadData(plan, end.buffer),
     resourceLimits: { maxOldGenerationSizeMb: HEAP_MB },
   });
@@ -81,11 +82,6 @@ function follow(worker: Worker, plan: SinkThreadPlan, onStatus: (status: SinkSta
     worker.on('error', (error) => reject(crashed(plan.name, error)));
     worker.on('exit', () => reject(crashed(plan.name, null)));
   });
-}
-
-/** The entry beside this file, as source or as built. */
-function workerUrl(): URL {
-  return new URL(import.meta.url.endsWith('.ts') ? './thread-worker.ts' : './thread-worker.js', import.meta.url);
 }
 
 function relay(log: Logger, line: string): void {
