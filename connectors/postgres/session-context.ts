@@ -221,7 +221,8 @@ $do$`;
 function triggerFunction(settings: readonly string[]): string {
   const values = settings.map((name) => `left(current_setting(${quoteLiteral(name)}, true), ${MAX_SETTING_LENGTH})`);
   const members = settings.map((name, at) => `${quoteLiteral(name)}, ${values[at]}`);
-  const object = members.length === 0 ? '' : `, 'settings', json_build_object(${members.join(', ')})`;
+  // Not json_build_object: it takes a hundred arguments at most, and the write would fail.
+  const object = members.length === 0 ? '' : `, 'settings', json_object(array[${members.join(', ')}])`;
   return `create or replace function ${SCHEMA}.session_context() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $changetrail$
 declare

@@ -55,12 +55,12 @@ for (const major of postgresMajors()) {
       await server?.query(`drop role if exists ${quoteIdent(role)}; drop role if exists ${quoteIdent(writer)}`);
     });
 
-    async function install(): Promise<void> {
+    async function install(settings = SETTINGS): Promise<void> {
       const state = await readSessionContext(control, matcher);
       const statements = sessionContextSql({
         tables: state.missing,
         patterns: PATTERNS,
-        settings: SETTINGS,
+        settings,
         reader: role,
       });
       for (const statement of statements) await control.query(statement);
@@ -364,6 +364,19 @@ for (const major of postgresMajors()) {
         expect(short(lines)).toEqual(['message', 'public.a: UPDATE']);
         expect(JSON.parse(lines[0]!.slice(8)).settings['app.user_id']).toBe([...text].slice(0, 16_384).join(''));
       }
+    });
+
+    test('takes as many settings as are named', async () => {
+      const many = Array.from({ length: 120 }, (_, at) => `app.s${at}`);
+      await install(many);
+      const lines = await inSession((client) =>
+        client.query("begin; set local app.s119 = 'last'; update a set v = v + 1 where id = 20; commit"),
+      );
+      expect(short(lines)).toEqual(['message', 'public.a: UPDATE']);
+      const { settings } = JSON.parse(lines[0]!.slice(8));
+      expect(Object.keys(settings)).toEqual(many);
+      expect(settings).toMatchObject({ 'app.s0': null, 'app.s119': 'last' });
+      await install();
     });
 
     test('without its key still says who it is, unsealed, and the write goes on', async () => {
