@@ -235,7 +235,10 @@ class Trail {
     }
   }
 
-  /** Each sink has a thread of its own, so that mapping and compression never slow capture; standard output needs none. */
+  /**
+   * Each sink has a thread of its own, so that mapping and compression never slow capture; standard output needs none where
+   * it gets the ledger's own bytes.
+   */
   async #startSink(name: string, options: { type: string }): Promise<DeliveryHandle> {
     const { sinks, registry, log } = this.#plan;
     const { layout, writer, reader } = this.#ledger;
@@ -248,7 +251,7 @@ class Trail {
       signal: this.#abort.signal,
       control: (record: ControlRecord) => this.#control(record),
     };
-    if (options.type !== 'stdout') {
+    if (options.type !== 'stdout' || (options as { format?: string }).format !== 'native') {
       return startSinkThread({ ...common, type: options.type, registry, segments: layout.segments, writer });
     }
     const sink = await sinks[options.type]!.create(options, { name, log: common.log, now: Date.now });

@@ -5,13 +5,17 @@ import type { CheckReport } from '../core/connector.ts';
 import type { Delivery, RecordBatch, Sink, SinkLimits } from '../core/sink.ts';
 import { messageOf, systemCode } from '../errors/audit-error.ts';
 import { deliveryShape } from '../pipeline/delivery/options.ts';
+import { type Format, formatOption } from '../record/mappings/index.ts';
+import { encodeLines } from './shared/encode.ts';
 import type { SinkHost } from './shared/host.ts';
 
 /** Options of the `stdout` sink. */
-export const stdoutOptions = z.strictObject({ type: z.literal('stdout'), ...deliveryShape }).meta({
-  description:
-    'Records as NDJSON on standard output, for a pipe, a container’s log or a look. It ends with its reader.',
-});
+export const stdoutOptions = z
+  .strictObject({ type: z.literal('stdout'), format: formatOption, ...deliveryShape })
+  .meta({
+    description:
+      'Records as NDJSON on standard output, for a pipe, a container’s log or a look. It ends with its reader.',
+  });
 
 const LIMITS: SinkLimits = {
   maxBatchRecords: null,
@@ -25,21 +29,23 @@ const LIMITS: SinkLimits = {
  * Records as NDJSON on standard output. A record counts as delivered when the operating system took it: what a reader of
  * the pipe does with it is not known. A slow reader makes the sink wait and nothing else.
  */
-export function createStdoutSink(_options: z.infer<typeof stdoutOptions>, _host: SinkHost): Sink {
-  return new DescriptorSink(1);
+export function createStdoutSink({ format }: z.infer<typeof stdoutOptions>, _host: SinkHost): Sink {
+  return new DescriptorSink(1, format);
 }
 
 /** Writes to an open file descriptor: a pipe, a socket, a terminal or a file. Exported for its test. */
 export class DescriptorSink implements Sink {
   readonly limits = LIMITS;
   readonly #fd: number;
+  readonly #format: Format;
   readonly #stream: net.Socket | null;
   #error: unknown = null;
   /** Bytes written of what comes next: not 0 after a write that a full disk cut. */
   #ahead = 0;
 
-  constructor(fd: number) {
+  constructor(fd: number, format: Format = 'native') {
     this.#fd = fd;
+    this.#format = format;
     this.#stream = openStream(fd);
     this.#stream?.on('error', (error) => {
       this.#error = error;
@@ -53,8 +59,9 @@ export class DescriptorSink implements Sink {
   async deliver(batch: RecordBatch, signal: AbortSignal): Promise<Delivery> {
     try {
       if (this.#error !== null) throw this.#error;
-      if (this.#stream === null) await this.#writeFile(batch);
-      else await this.#writeStream(this.#stream, batch.bytes, signal);
+      const { bytes } = encodeLines(batch, this.#format);
+      if (this.#stream === null) await this.#writeFile(bytes);
+      else await this.#writeStream(this.#stream, bytes, signal);
       return { outcome: 'accepted' };
     } catch (error) {
       return classifyWriteError(error);
@@ -81,7 +88,7 @@ export class DescriptorSink implements Sink {
    * After a failure in the middle (a full disk) it goes on where it stopped, so that no line is torn. The same records come
    * again, perhaps in smaller batches.
    */
-  async #writeFile({ bytes }: RecordBatch): Promise<void> {
+  async #writeFile(bytes: Buffer): Promise<void> {
     while (this.#ahead < bytes.length) this.#ahead += await write(this.#fd, bytes, this.#ahead);
     this.#ahead -= bytes.length;
   }

@@ -9,11 +9,12 @@ import { temporaryDirectory } from '../support/tmp.ts';
 import { until } from '../support/wait.ts';
 
 const WRITER = fileURLToPath(new URL('../support/stdout-writer.ts', import.meta.url));
+const THREAD = fileURLToPath(new URL('../support/stdout-thread.ts', import.meta.url));
 const lines = (...ids: string[]) => batchOf(ids.map((id) => JSON.stringify({ id })));
 
 /** A process that delivers `count` records to its standard output through the sink and says on stderr how it went. */
-function startWriter(count: number) {
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', WRITER, String(count)], {
+function startWriter(count: number, program = WRITER, ...args: string[]) {
+  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', program, String(count), ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   // Listened for from the start: a short process may have ended before anybody asks.
@@ -40,6 +41,27 @@ describe('standard output', () => {
         .map((line) => JSON.parse(line).n),
     ).toEqual(Array.from({ length: 20_000 }, (_, n) => n));
     await until(() => said().includes('accepted'), { what: 'the answer' });
+  });
+
+  test('takes other shapes of records, from a thread', async () => {
+    const { child, exit, said } = startWriter(2000, THREAD, 'ecs');
+    let text = '';
+    for await (const bytes of child.stdout as AsyncIterable<Buffer>) text += bytes.toString();
+    expect(await exit, said()).toBe(0);
+    expect(said()).toContain('delivered 2000');
+    const documents = text
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect(documents.map(({ event }) => event.sequence)).toEqual(Array.from({ length: 2000 }, (_, n) => n));
+    expect(documents[0]).toMatchObject({ ecs: { version: expect.any(String) } });
+  });
+
+  test('in a thread whose reader goes away is closed for good too', async () => {
+    const { child, exit, said } = startWriter(20_000, THREAD, 'ecs');
+    child.stdout.once('data', () => child.stdout.destroy());
+    expect(await exit, said()).toBe(0);
+    expect(said()).toContain('AUD_SINK_CLOSED');
   });
 
   test('whose reader goes away is closed for good', async () => {
