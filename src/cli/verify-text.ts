@@ -1,4 +1,4 @@
-import type { VerifyReport } from '../ledger/verify/verify.ts';
+import type { VerifyReport } from '../ledger/verify/report.ts';
 
 const SHOWN = 20;
 const number = new Intl.NumberFormat('en-US');

@@ -18,7 +18,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { findByIndex } from '../../src/ledger/find-record.ts';
 import { listSegments } from '../../src/ledger/layout.ts';
 import { parseHead } from '../../src/ledger/note.ts';
-import type { VerifyReport } from '../../src/ledger/verify/verify.ts';
+import type { VerifyReport } from '../../src/ledger/verify/report.ts';
 import { type LaunchOptions, runCommandLine } from '../e2e/support/trail-process.ts';
 import { type TemporaryDirectory, temporaryDirectory } from '../support/tmp.ts';
 import { buildLedger, checkpointOf, copyOf, openTrail, publicKey } from './harness.ts';
@@ -516,15 +516,13 @@ describe('recover', () => {
 });
 
 describe('as it is installed', () => {
-  const compiled = join(ROOT, '.cache', `compiled-${randomUUID()}`);
+  const bundled = join(ROOT, '.cache', `bundled-${randomUUID()}`);
 
-  afterAll(() => rmSync(compiled, { recursive: true, force: true }));
+  afterAll(() => rmSync(bundled, { recursive: true, force: true }));
 
-  test('the compiled command line verifies in threads and proves', { timeout: 300_000 }, async () => {
-    const tsc = join(ROOT, 'node_modules/typescript/bin/tsc');
-    const options = ['--outDir', compiled, '--declaration', 'false', '--sourceMap', 'false', '--noCheck'];
-    execFileSync(process.execPath, [tsc, '-p', join(ROOT, 'tsconfig.build.json'), ...options]);
-    const main = join(compiled, 'src/cli/main.js');
+  test('the published command line verifies in threads and proves', { timeout: 300_000 }, async () => {
+    execFileSync(process.execPath, [join(ROOT, 'scripts/bundle.ts'), 'dist', bundled]);
+    const main = join(bundled, 'main.js');
     expect(await run(['verify', 'data', '--key', vkey], { main })).toMatchObject({
       code: 0,
       stdout: expect.stringMatching(/^VERIFIED {2}100 records/),

@@ -8,8 +8,8 @@ import { type LedgerOptions, type OpenLedger, openLedger } from '../../src/ledge
 import type { TreeOptions } from '../../src/ledger/tree.ts';
 import { inlineEngine } from '../../src/ledger/tree-engine.ts';
 import { readTreeState } from '../../src/ledger/tree-state.ts';
-import type { VerifyOptions, VerifyReport } from '../../src/ledger/verify/verify.ts';
-import { verifyLedger } from '../../src/ledger/verify/verify.ts';
+import type { VerifyReport } from '../../src/ledger/verify/report.ts';
+import { type VerifyOptions, verifyLedger } from '../../src/ledger/verify/verify.ts';
 import { controlRecordText } from '../../src/pipeline/control-record.ts';
 import { memoryLog } from '../support/memory-log.ts';
 

@@ -3,7 +3,7 @@ import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { leafHash, sha256 } from '../../src/ledger/merkle.ts';
-import type { VerifyReport } from '../../src/ledger/verify/verify.ts';
+import type { VerifyReport } from '../../src/ledger/verify/report.ts';
 import { type TemporaryDirectory, temporaryDirectory } from '../support/tmp.ts';
 import { buildLedger, checkpointOf, copyOf, openTrail, publicKey, verify } from './harness.ts';
 

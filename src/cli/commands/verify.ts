@@ -1,7 +1,8 @@
 import { Command } from 'commander';
 import { AuditError } from '../../errors/audit-error.ts';
 import { checkProof } from '../../ledger/proof.ts';
-import { type VerifyReport, verifyLedger } from '../../ledger/verify/verify.ts';
+import type { VerifyReport } from '../../ledger/verify/report.ts';
+import { verifyLedger } from '../../ledger/verify/verify.ts';
 import { readHeadFile, readInput } from '../head-file.ts';
 import { showProgress } from '../progress.ts';
 import { VERDICTS, verifyText } from '../verify-text.ts';

@@ -7,12 +7,14 @@ import { listSegments, type Segment } from '../layout.ts';
 import { checkSignature, type Head, parseHead, parseVerifierKey, type VerifierKey } from '../note.ts';
 import { TileReader } from '../tiles.ts';
 import { readTreeState } from '../tree-state.ts';
-import { Claims, type HeadsReport } from './claims.ts';
+import { Claims } from './claims.ts';
 import { findLedger } from './find-ledger.ts';
 import { type Finding, Findings } from './findings.ts';
 import { runJobs, type VerifyJob, type VerifyResult } from './jobs.ts';
 import { checkLeftovers, type Leftovers } from './leftovers.ts';
-import { ContinuityCheck, type GapReport, type SourceReport } from './positions.ts';
+import { type GivenHead, OutsideHeads } from './outside.ts';
+import { ContinuityCheck } from './positions.ts';
+import type { VerifyReport } from './report.ts';
 import type { ScanEvent } from './scan.ts';
 import { SegmentOrder } from './segment-order.ts';
 import { SPAN, type TileResult } from './tile-job.ts';
@@ -24,7 +26,7 @@ export interface VerifyOptions {
   /** Verifier keys, `name+hash+base64`. None: those that the directory itself names, which proves less. */
   readonly keys: readonly string[];
   /** Heads kept elsewhere. */
-  readonly heads?: readonly { readonly name: string; readonly bytes: Buffer }[];
+  readonly heads?: readonly GivenHead[];
   /** Records before this are left out. */
   readonly from?: number;
   /** Continuity of this source only. */
@@ -35,45 +37,6 @@ export interface VerifyOptions {
   readonly patienceMs?: number;
   /** Called with work done and in all, in records. */
   onProgress?(done: number, total: number): void;
-}
-
-export interface OutsideHead {
-  readonly name: string;
-  readonly size: number | null;
-  readonly agrees: boolean;
-}
-
-export interface VerifyReport {
-  readonly verdict: 'verified' | 'tampered' | 'incomplete';
-  readonly ledger: string;
-  readonly origin: string | null;
-  /** Records under the published head. */
-  readonly size: number | null;
-  readonly root: string | null;
-  /** Keys that signed the published head. */
-  readonly signed_by: readonly string[];
-  readonly key_from: 'given' | 'directory' | 'record';
-  /** Records whose lines were compared with the tree. */
-  readonly compared: number;
-  /** Index of the first record that is there. */
-  readonly first: number;
-  /** Records before `first` that retention removed, and the record that says so. */
-  readonly removed: { readonly records: number; readonly index: number } | null;
-  /** Records that no head covers yet. */
-  readonly unsigned: number;
-  readonly heads: HeadsReport;
-  readonly outside: readonly OutsideHead[];
-  /**
-   * From this record on, to the end, nothing from outside speaks for the ledger: whoever holds the signing key could have
-   * changed or cut it unseen. Null: nothing is exposed.
-   */
-  readonly exposed_from: number | null;
-  readonly sources: readonly SourceReport[];
-  readonly gaps: readonly GapReport[];
-  readonly leftovers: Leftovers;
-  readonly findings: readonly Finding[];
-  readonly tampered: number;
-  readonly missing: number;
 }
 
 const PATIENCE_MS = 3_000;
@@ -95,7 +58,7 @@ class Verification {
   readonly #given: boolean;
   readonly #from: number;
   readonly #peaks: TileResult['peaks'][] = [];
-  readonly #outside: OutsideHead[] = [];
+  readonly #outside = new OutsideHeads(this.#findings);
   #head: Head | null = null;
   #tiles = new TileReader('', 0);
   #keyFrom: VerifyReport['key_from'];
@@ -129,11 +92,7 @@ class Verification {
     await this.#runJobs(segments, size);
     this.#checkRoot(this.#head);
     this.#claims.published(this.#head);
-    if (!this.#compareHeads(segments, size)) {
-      for (const { name } of (this.#options.heads ?? []).slice(this.#outside.length)) {
-        this.#outside.push({ name, size: null, agrees: false });
-      }
-    }
+    if (!this.#compareHeads(segments, size)) this.#outside.cannotTell(this.#options.heads ?? []);
     this.#checkKey(this.#head);
     this.#leftovers = checkLeftovers(this.#ledger, size, this.#findings);
     return this.#report();
@@ -154,7 +113,7 @@ class Verification {
     try {
       this.#claims.check(this.#tiles);
       this.#checkStart(segments, size);
-      for (const head of this.#options.heads ?? []) this.#checkOutside(head);
+      for (const head of this.#options.heads ?? []) this.#outside.check(head, this.#tiles, this.#claims.trusted);
       return true;
     } catch (error) {
       if (!(error instanceof AuditError)) throw error;
@@ -285,37 +244,6 @@ class Verification {
     }
   }
 
-  #checkOutside({ name, bytes }: { readonly name: string; readonly bytes: Buffer }): void {
-    let head: Head;
-    try {
-      head = parseHead(bytes);
-    } catch (error) {
-      this.#outside.push({ name, size: null, agrees: false });
-      this.#add('missing', 'head_damaged', `${name} holds no head: ${messageOf(error)}`);
-      return;
-    }
-    const answers = this.#claims.trusted.map((key) => checkSignature(head.note, key));
-    const agrees = head.size <= this.#tiles.size && this.#tiles.rootAt(head.size).equals(head.root);
-    const valid = answers.includes('valid') && !answers.includes('invalid');
-    this.#outside.push({ name, size: head.size, agrees: agrees && valid });
-    if (!valid) {
-      this.#add('missing', 'head_damaged', `${name} holds a head without a valid signature of a known key`);
-    } else if (head.size > this.#tiles.size) {
-      this.#add(
-        'tampered',
-        'head_ahead',
-        `${name} holds a head of ${head.size} records, this ledger is signed for ${this.#tiles.size}: the tail was cut, or an old copy put back`,
-        this.#tiles.size,
-      );
-    } else if (!agrees) {
-      this.#add(
-        'tampered',
-        'head_differs',
-        `${name} holds a head of ${head.size} records that is not of this history: it was rewritten since`,
-      );
-    }
-  }
-
   /** Last, because records may have brought keys that the given one vouches for. */
   #checkKey(head: Head): void {
     const signers = this.#claims.trusted.filter((key) => checkSignature(head.note, key) === 'valid');
@@ -344,7 +272,7 @@ class Verification {
   #report(): VerifyReport {
     const { tampered, missing, list } = this.#findings;
     const head = this.#head;
-    const exposedFrom = Math.max(0, ...this.#outside.map(({ agrees, size }) => (agrees ? (size ?? 0) : 0)));
+    const exposedFrom = this.#outside.vouchedFor;
     const signers =
       head === null ? [] : this.#claims.trusted.filter((key) => checkSignature(head.note, key) === 'valid');
     return {
@@ -360,7 +288,7 @@ class Verification {
       removed: this.#removed,
       unsigned: this.#unsigned,
       heads: this.#claims.heads,
-      outside: this.#outside,
+      outside: this.#outside.judged,
       exposed_from: head === null || exposedFrom >= head.size ? null : exposedFrom,
       sources: this.#continuity.sources,
       gaps: this.#continuity.gaps,
