@@ -53,8 +53,10 @@ interface Connection {
   reserved: (() => void) | null;
 }
 
-/** A text of several statements that ends or rolls back something behind its first. May err: the message then comes again. */
-const ENDS_LATER = /;\s*(?:commit|end|rollback|abort)\b/i;
+/** A text of several statements that begins, ends or rolls back something behind its first. May err, in comments and strings. */
+const TURNS_LATER = /;\s*(?:begin|start|commit|end|rollback|abort|prepare)\b/i;
+/** A text whose last statement ends the transaction. */
+const ENDS_LAST = /;\s*(?:commit|end|rollback|abort)(?:\s+(?:work|transaction))?[\s;]*$/i;
 
 /** Where queries of `sql` go when it is the one of a transaction, a savepoint or a reserved connection. */
 export function openChannel(sql: Sql, said: Said): Channel {
@@ -78,13 +80,13 @@ export function runOn(channel: Channel, query: SqlQuery, handler: Handler, optio
   const message = kind === 'write' || kind === 'other' ? pendingMessage(options) : undefined;
   const run = () => {
     handler(query);
-    // What was said before it may be taken back behind its first statement.
-    if (kind !== 'control' && ENDS_LATER.test(text)) channel.said.emitted = null;
+    if (TURNS_LATER.test(text)) turned(channel, text);
   };
   if (message === undefined) run();
   else if (channel.said.open) sayThen(channel, message, query, run);
-  else if (kind === 'write' && mayBeWrapped(query)) wrapInTransaction(channel, message, query);
-  else run();
+  else if (kind === 'write' && mayBeWrapped(query) && !TURNS_LATER.test(text)) {
+    wrapInTransaction(channel, message, query);
+  } else run();
 }
 
 /** Runs a query of the pool: as it is, or in a transaction of its own. */
@@ -236,6 +238,15 @@ function followTransaction({ said }: Channel, text: string): void {
     said.open = /\band\s+chain\b/i.test(text);
     said.emitted = null;
   } else if (verb === 'begin' || verb === 'start') said.open = true;
+}
+
+/**
+ * What was said before such a text may be taken back in it. Whether a transaction is open behind it is often not to be told: then
+ * one is, for the application's own must never be ended by us.
+ */
+function turned({ said }: Channel, text: string): void {
+  said.emitted = null;
+  said.open = !ENDS_LAST.test(text) || /--|\/\*/.test(text);
 }
 
 function kindOf(text: string, { isWrite }: AttachOptions): StatementKind {

@@ -249,6 +249,26 @@ describe('a transaction', () => {
   });
 });
 
+it('a transaction that is begun inside of a longer text is never ended by the helper', async (sql, database) => {
+  const reserved = await sql.reserve();
+  await withActor(alice, async () => {
+    await reserved`begin`;
+    await reserved`insert into item values ('a')`;
+    await reserved.unsafe('commit; begin');
+    await reserved`insert into item values ('gone')`;
+    await reserved.unsafe('rollback; begin');
+    await reserved`insert into item values ('gone')`;
+    await reserved`rollback`;
+    await reserved.unsafe("insert into item values ('gone'); begin; insert into item values ('gone too')");
+    await reserved`rollback`;
+    await reserved.unsafe("begin; insert into item values ('unnamed'); commit;");
+    await reserved`insert into item values ('b')`;
+  });
+  reserved.release();
+  const seen = whoDidWhat(await database.transactions()).map(({ text, actor }) => `${text} ${actor}`);
+  expect(seen).toEqual(['a alice', 'unnamed null', 'b alice']);
+});
+
 it('a pool of one never gives a change another request’s actor', async (sql, database) => {
   const work = Array.from({ length: 200 }, async (_, n) => {
     const id = n % 5 === 0 ? null : `user-${n}`;
