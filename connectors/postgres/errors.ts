@@ -77,6 +77,17 @@ const STATES: Readonly<Record<string, Mapping>> = {
   '57P01': CONNECT,
   '57P02': CONNECT,
   '57P03': CONNECT,
+  '53400': {
+    code: 'AUD_PG_SERVER',
+    retry: 'after_operator',
+    action: 'Raise max_replication_slots (it needs a restart), or drop a slot that nobody reads; it is tried again.',
+  },
+  '55P03': {
+    code: 'AUD_PG_SERVER',
+    retry: 'soon',
+    action:
+      'Somebody holds a lock on a table (VACUUM, CREATE INDEX, a migration); pg_locks says who. It is tried again.',
+  },
   '53300': { code: 'AUD_PG_CONNECT', retry: 'soon', action: 'Raise max_connections or max_wal_senders.' },
 };
 

@@ -14,10 +14,10 @@ import type { ResolvedPostgres } from './options.ts';
 import type { TableMatcher } from './patterns.ts';
 import type { PublicationMarks } from './publications.ts';
 import { KnownTables } from './schema-changes.ts';
-import { applyStatements, dropSlotStatement, slotStatement } from './setup.ts';
+import { applyApart, applyStatements, dropSlotStatement, isLocked, slotStatement } from './setup.ts';
 import { closeShortfalls, followShortfalls, type Shortfall, shortfallsOf } from './shortfalls.ts';
 import { createSlot } from './slot.ts';
-import { currentLsn, lookAround } from './surroundings.ts';
+import { currentLsn, lookAround, type Surroundings } from './surroundings.ts';
 import type { Survey } from './survey.ts';
 import { TypeCatalog } from './types.ts';
 import { publicationLost, streamedTables } from './watch.ts';
@@ -59,14 +59,19 @@ export async function openSource(client: ControlClient, seen: Survey, input: Ope
   const from = await setUp(client, seen, input);
   const replaced = continuity.gap?.cause === 'publication_replaced';
   recordGap(continuity, replaced ? parseLsn(seen.looked) : from, seen.facts.database, host);
-  if (options.setup === 'auto') await recordShortfalls(client, found, published, seen, context);
-  await joinPublications(client, seen, context);
+  const now = await lookAround(client, context);
+  if (options.setup === 'auto') await recordShortfalls(client, { found, published, now }, seen, context);
+  joinPublications(now, seen, context);
   const start = continuity.newLineage ? from : (maxLsn(stands, from) ?? from);
   recordStart(context, state, { previous: stands, from: start }, around.selection);
   const at = continuity.newSlot ? formatLsn(from) : await currentLsn(client);
-  await attach(client, streamedTables(around.selection.wanted, context), at, context);
-  recordLimits(around.selection.wanted, at, context);
-  if (options.setup === 'auto') recordDetached(around.plan.removed, context);
+  // What a lock has kept from being set up is no different from what it was; the looks beside the stream go on with it.
+  const left = new Set(options.setup === 'auto' ? now.plan.steps.map(({ oid }) => oid) : []);
+  const settled = around.selection.wanted.filter(({ oid }) => !left.has(oid));
+  await attach(client, streamedTables(settled, context), at, context);
+  recordLimits(settled, at, context);
+  const gone = around.plan.removed.filter((oid) => !left.has(oid));
+  if (options.setup === 'auto') recordDetached(gone, context);
   // Only a start that does not follow the ledger's last record: there the position says what the record cannot.
   if (stands === null || continuity.gap !== null) host.output.idle(formatLsn(start));
   return { context, state, start, held: continuity.newLineage ? { lsn: 0n, seq: -1 } : seen.held };
@@ -154,7 +159,12 @@ async function setUp(
   { options, host: { log } }: OpeningInput,
 ): Promise<bigint> {
   if (options.setup === 'auto' && around.plan.statements.length > 0) {
-    await applyStatements(client, around.plan.statements);
+    try {
+      await applyStatements(client, around.plan.statements);
+    } catch (error) {
+      if (!isLocked(error) || continuity.newSlot || around.plan.steps.length === 0) throw error;
+      await applyApart(client, around.plan);
+    }
     log.info(
       { event: 'publication_set_up', statements: around.plan.statements },
       `Set up the publication ${options.publication}.`,
@@ -172,31 +182,21 @@ async function setUp(
 /** What the publications left out until they were put right just now. A gap of the whole source says it already. */
 async function recordShortfalls(
   client: ControlClient,
-  found: readonly Shortfall[],
-  published: string,
+  { found, published, now }: { found: readonly Shortfall[]; published: string; now: Surroundings },
   { continuity, around, stands }: Survey,
   context: CaptureContext,
 ): Promise<void> {
-  const mended = found.filter((shortfall) => shortfall.mended);
+  const still = shortfallsOf(now.plan, context.options.publication, (oid) => context.known.get(oid) !== undefined);
+  const mended = found.filter((one) => one.mended && !still.some(({ key }) => key === one.key));
   if (mended.length > 0 && stands !== null && continuity.gap === null && !around.plan.creates) {
     closeShortfalls(mended, published, await currentLsn(client), context);
   }
-  await followShortfalls(
-    client,
-    found.filter((shortfall) => !shortfall.mended),
-    published,
-    context,
-  );
+  await followShortfalls(client, still, published, context);
 }
 
 /** Which publications the stream asks for: one that the slot's place in the log may lie before is joined later. */
-async function joinPublications(
-  client: ControlClient,
-  { continuity, stands, kept }: Survey,
-  context: CaptureContext,
-): Promise<void> {
+function joinPublications(around: Surroundings, { continuity, stands, kept }: Survey, context: CaptureContext): void {
   const { options, published, streamed } = context;
-  const around = await lookAround(client, context);
   published.publication = around.mainOid;
   published.marks = around.marks;
   const reads = continuity.newSlot || stands === null ? undefined : kept?.streamed;

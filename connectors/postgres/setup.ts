@@ -1,4 +1,5 @@
 // What would have to be done to the source, as exact SQL, and the doing of it.
+import { AuditError } from '../../src/errors/audit-error.ts';
 import { type ControlClient, quoteIdent, quoteLiteral } from './client.ts';
 import type { ResolvedPostgres } from './options.ts';
 import type { PublicationState, Restriction } from './publications.ts';
@@ -7,6 +8,8 @@ import type { CatalogTable, TableName, WantedTable } from './tables.ts';
 /** What is to be done, in order, and what it means for the tables. */
 export interface SetupPlan {
   readonly statements: readonly string[];
+  /** The same apart, table by table; none where a publication is to be created. */
+  readonly steps: readonly SetupStep[];
   readonly added: readonly WantedTable[];
   /** Added tables that were published with a table they are a partition of, and whether with all their changes. */
   readonly covered: ReadonlyMap<number, 'all' | 'insert'>;
@@ -18,6 +21,13 @@ export interface SetupPlan {
   readonly restricted: readonly RestrictedTable[];
   /** True when a publication does not exist at all. */
   readonly creates: boolean;
+}
+
+/** What can be done for one table whatever becomes of the others. */
+export interface SetupStep {
+  /** 0: it is about whole schemas. */
+  readonly oid: number;
+  readonly statements: readonly string[];
 }
 
 export interface NarrowedPublication {
@@ -51,10 +61,7 @@ export function planPublications(input: PlanInput): SetupPlan {
   const { options, wanted, publications } = input;
   const main = publications.get(options.publication);
   const second = publications.get(options.insertPublication);
-  const statements: string[] = [];
-  for (const table of wanted.flatMap((one) => one.makeFull)) {
-    statements.push(`alter table ${qualified(table)} replica identity full`);
-  }
+  const statements = wanted.flatMap(makeFull);
   const safe = wanted.filter((table) => table.allChanges);
   const limited = wanted.filter((table) => !table.allChanges);
   const one = publication(input, options.publication, main, safe, ALL_CHANGES);
@@ -78,6 +85,7 @@ export function planPublications(input: PlanInput): SetupPlan {
   }
   return {
     statements,
+    steps: main === undefined || two.creates ? [] : steps(wanted, one, two),
     added,
     covered,
     removed: main?.allTables === true ? [] : [...published].filter((oid) => !wantedOids.has(oid)),
@@ -107,9 +115,43 @@ const INSERT_ONLY = 'insert, truncate';
 interface Statements {
   readonly adds: readonly string[];
   readonly drops: readonly string[];
+  /** Of single tables, by OID: those that are in `adds` and `drops` together. */
+  readonly addOf: ReadonlyMap<number, string>;
+  readonly dropOf: ReadonlyMap<number, string>;
+  /** The others in `drops`. */
+  readonly schemaDrops: readonly string[];
+  readonly creates: boolean;
 }
 
-const NOTHING: Statements = { adds: [], drops: [] };
+const NOTHING: Statements = {
+  adds: [],
+  drops: [],
+  addOf: new Map(),
+  dropOf: new Map(),
+  schemaDrops: [],
+  creates: false,
+};
+
+function makeFull(table: WantedTable): string[] {
+  return table.makeFull.map((one) => `alter table ${qualified(one)} replica identity full`);
+}
+
+/** Options of the publications are no step: they may make writes fail on a table that has not left yet. */
+function steps(wanted: readonly WantedTable[], one: Statements, two: Statements): SetupStep[] {
+  const full = new Map(wanted.map((table) => [table.oid, makeFull(table)]));
+  const oids = new Set([one.dropOf, two.dropOf, full, one.addOf, two.addOf].flatMap((of) => [...of.keys()]));
+  const ofTables = [...oids].flatMap((oid) => {
+    const of = (moves: ReadonlyMap<number, string>) => (moves.has(oid) ? [moves.get(oid)!] : []);
+    const drops = [...of(one.dropOf), ...of(two.dropOf)];
+    const alters = full.get(oid) ?? [];
+    const adds = [...of(one.addOf), ...of(two.addOf)];
+    // Out of the publication that makes its writes fail also while its readers keep it from being altered.
+    const parts = alters.length > 0 ? [drops, [...alters, ...adds]] : [[...drops, ...adds]];
+    return parts.map((statements) => ({ oid, statements }));
+  });
+  const ofSchemas = { oid: 0, statements: [...one.schemaDrops, ...two.schemaDrops] };
+  return [ofSchemas, ...ofTables].filter(({ statements }) => statements.length > 0);
+}
 
 function publication(
   input: PlanInput,
@@ -121,7 +163,7 @@ function publication(
   if (state === undefined) {
     const list = tables.length === 0 ? '' : ` for table ${tables.map(only).join(', ')}`;
     const settings = publicationOptions(input, publish, undefined);
-    return { adds: [`create publication ${quoteIdent(name)}${list} with (${settings})`], drops: [] };
+    return { ...NOTHING, adds: [`create publication ${quoteIdent(name)}${list} with (${settings})`], creates: true };
   }
   if (state.allTables) return NOTHING;
   // A table that is published with a filter or a column list is taken out and put back: there is no other way to lift them.
@@ -131,19 +173,24 @@ function publication(
   const statements: string[] = [];
   const settings = publicationOptions(input, publish, state);
   if (settings !== '') statements.push(`alter publication ${quoteIdent(name)} set (${settings})`);
-  if (adds.length > 0) statements.push(`alter publication ${quoteIdent(name)} add table ${adds.map(only).join(', ')}`);
+  const add = `alter publication ${quoteIdent(name)} add table`;
+  if (adds.length > 0) statements.push(`${add} ${adds.map(only).join(', ')}`);
+  const dropOf = new Map<number, string>();
+  for (const oid of drops) {
+    const table = input.tableOf(oid);
+    if (table !== undefined) dropOf.set(oid, `alter publication ${quoteIdent(name)} drop table ${only(table)}`);
+  }
+  // Every later table of the schema would come with it, and one without a key would fail its writers.
+  const schemaDrops = state.schemas.map(
+    (schema) => `alter publication ${quoteIdent(name)} drop tables in schema ${quoteIdent(schema)}`,
+  );
   return {
+    creates: false,
+    addOf: new Map(adds.map((table) => [table.oid, `${add} ${only(table)}`])),
+    dropOf,
+    schemaDrops,
     adds: statements,
-    drops: [
-      // Every later table of the schema would come with it, and one without a key would fail its writers.
-      ...state.schemas.map(
-        (schema) => `alter publication ${quoteIdent(name)} drop tables in schema ${quoteIdent(schema)}`,
-      ),
-      ...drops.flatMap((oid) => {
-        const table = input.tableOf(oid);
-        return table === undefined ? [] : [`alter publication ${quoteIdent(name)} drop table ${only(table)}`];
-      }),
-    ],
+    drops: [...schemaDrops, ...dropOf.values()],
   };
 }
 
@@ -177,19 +224,47 @@ function only(table: TableName): string {
   return `only ${qualified(table)}`;
 }
 
-/** No lock is waited for longer than this, so that nobody queues behind us. */
-const LOCK_TIMEOUT = "set local lock_timeout = '3s'";
+/** A publication's statements keep nobody from reading or writing while they wait for a lock. */
+const LOCK_WAIT_MS = 3_000;
+/** Behind any other statement that waits, everybody waits; and of one table among many some are known to be locked. */
+const LOCK_WAIT_SHORT_MS = 500;
+const HARMLESS = /^(create|alter) publication /;
 
-/** Runs the statements in one transaction: all or none. @throws AUD_PG_RIGHTS, AUD_PG_SERVER */
-export async function applyStatements(client: ControlClient, statements: readonly string[]): Promise<void> {
+/**
+ * Runs the statements in one transaction: all or none.
+ * @throws AUD_PG_RIGHTS, AUD_PG_SERVER
+ */
+export async function applyStatements(
+  client: ControlClient,
+  statements: readonly string[],
+  lockWaitMs = statements.every((statement) => HARMLESS.test(statement)) ? LOCK_WAIT_MS : LOCK_WAIT_SHORT_MS,
+): Promise<void> {
   if (statements.length === 0) return;
   await client.query('begin');
   try {
-    await client.query(LOCK_TIMEOUT);
+    await client.query(`set local lock_timeout = ${lockWaitMs}`);
     for (const statement of statements) await client.query(statement);
     await client.query('commit');
   } catch (error) {
     await client.query('rollback').catch(() => undefined);
     throw error;
   }
+}
+
+/** Does what can be done while somebody holds a lock on some of the tables; rejects with anything but that. */
+export async function applyApart(client: ControlClient, { steps }: SetupPlan): Promise<void> {
+  for (const { statements } of steps) {
+    try {
+      await applyStatements(client, statements, LOCK_WAIT_SHORT_MS);
+    } catch (error) {
+      if (!isLocked(error)) throw error;
+    }
+  }
+}
+
+/** SQLSTATE of a lock that was not given in time. */
+const LOCK_NOT_AVAILABLE = '55P03';
+
+export function isLocked(error: unknown): boolean {
+  return error instanceof AuditError && error.data['sqlstate'] === LOCK_NOT_AVAILABLE;
 }

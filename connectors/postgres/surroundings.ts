@@ -5,7 +5,7 @@ import type { TableMatcher } from './patterns.ts';
 import type { ServerFacts } from './preflight.ts';
 import { type PublicationMarks, publicationMarks, readPublications } from './publications.ts';
 import { planPublications, type SetupPlan } from './setup.ts';
-import { readTables, selectTables, type TableSelection } from './tables.ts';
+import { heldTables, readTables, selectTables, type TableSelection } from './tables.ts';
 
 export interface Surroundings {
   readonly selection: TableSelection;
@@ -28,10 +28,16 @@ export async function lookAround(
   const tables = await readTables(client);
   const names = [options.publication, options.insertPublication];
   const publications = await readPublications(client, names, facts.major);
+  const makeFull = options.replica_identity === 'full';
+  const toAlter = makeFull && options.setup === 'auto' ? tables.filter(({ identity }) => identity !== 'f') : [];
   const selection = selectTables(tables, {
     matcher,
     serverMajor: facts.major,
-    makeFull: options.replica_identity === 'full',
+    makeFull,
+    held: await heldTables(
+      client,
+      toAlter.map(({ oid }) => oid),
+    ),
     partitions: options.partitions,
   });
   const byOid = new Map(tables.map((table) => [table.oid, table]));

@@ -39,6 +39,26 @@ export async function readTables(client: ControlClient): Promise<CatalogTable[]>
   return rows.map((row) => ({ ...row, oid: Number(row.oid), ancestors: row.ancestors.map(Number) }));
 }
 
+/** Locks of transactions that are this old are waited for in vain, probably. */
+const HELD_MS = 1_000;
+
+const HELD_SQL = `
+select distinct l.relation::int8::text as oid from pg_catalog.pg_locks l
+left join pg_catalog.pg_stat_activity a on a.pid = l.pid
+where l.locktype = 'relation' and l.granted and l.pid is distinct from pg_catalog.pg_backend_pid() and l.relation = any($1::oid[])
+  and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
+  and (l.pid is null or a.xact_start < pg_catalog.clock_timestamp() - interval '${HELD_MS} ms')`;
+
+/**
+ * Tables that transactions have used for a while and still hold. ALTER TABLE would wait for them, and everybody else behind it:
+ * a report that runs for an hour would have the application stand still again and again.
+ */
+export async function heldTables(client: ControlClient, oids: readonly number[]): Promise<Set<number>> {
+  if (oids.length === 0) return new Set();
+  const rows = await client.query<{ oid: string }>(HELD_SQL, [oids]);
+  return new Set(rows.map(({ oid }) => Number(oid)));
+}
+
 /** A table as it will be published. */
 export interface WantedTable {
   readonly oid: number;
@@ -78,6 +98,8 @@ export interface SelectionOptions {
   readonly matcher: TableMatcher;
   readonly serverMajor: number;
   readonly makeFull: boolean;
+  /** OIDs of tables that cannot be altered now without making everybody wait. */
+  readonly held: ReadonlySet<number>;
   /** Whether changes of partitions are recorded under the partition or under the topmost table. */
   readonly partitions: 'leaf' | 'root';
 }
@@ -104,9 +126,9 @@ export function selectTables(tables: readonly CatalogTable[], options: Selection
   };
 }
 
-function plain(table: CatalogTable, { makeFull, serverMajor }: SelectionOptions): WantedTable {
-  const full = makeFull && table.identity !== 'f' && canBeFull(table, serverMajor);
-  const reason = full ? null : limit(table, serverMajor);
+function plain(table: CatalogTable, options: SelectionOptions): WantedTable {
+  const full = toBeFull(table, options);
+  const reason = full ? null : limit(table, options.serverMajor);
   return wanted(table, { allChanges: reason === null, reason, makeFull: full ? [table] : [] });
 }
 
@@ -126,7 +148,7 @@ function partitioned(table: CatalogTable, leaves: readonly CatalogTable[], optio
   const broken = parts.find((part) => !part.allChanges)?.reason ?? null;
   const reason = broken ?? (safe ? misread : 'partitions_without_key');
   // The server tells whether an old row is whole by the identity of the table, not of the partition.
-  const root = options.makeFull && table.identity !== 'f' && canBeFull(table, options.serverMajor) ? [table] : [];
+  const root = toBeFull(table, options) ? [table] : [];
   return [wanted(table, { allChanges: reason === null, reason, makeFull: [...root, ...makeFull] })];
 }
 
@@ -144,6 +166,10 @@ function limit(table: CatalogTable, serverMajor: number): LimitReason | null {
   if (table.identity === 'f') return canBeFull(table, serverMajor) ? null : 'generated_columns';
   const usable = table.identity === 'd' ? table.primary_key : table.identity === 'i' && table.identity_index;
   return usable ? null : 'no_replica_identity';
+}
+
+function toBeFull(table: CatalogTable, { makeFull, held, serverMajor }: SelectionOptions): boolean {
+  return makeFull && table.identity !== 'f' && canBeFull(table, serverMajor) && !held.has(table.oid);
 }
 
 function canBeFull(table: CatalogTable, serverMajor: number): boolean {

@@ -33,6 +33,8 @@ const PROBE_SHARE = 1 / 50;
  */
 function endangeredSql(serverMajor: number): string {
   const restricted = serverMajor >= 15 ? 'r.prqual is not null or r.prattrs is not null or' : '';
+  // With REPLICA IDENTITY FULL, a virtual generated column that came later.
+  const virtual = `exists (select from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attgenerated = 'v' and not a.attisdropped)`;
   const index = (which: string) =>
     `not exists (select from pg_catalog.pg_index i where i.indrelid = c.oid and i.indisvalid and ${which})`;
   return `
@@ -40,7 +42,7 @@ select exists (select from pg_catalog.pg_publication p
   join pg_catalog.pg_publication_rel r on r.prpubid = p.oid join pg_catalog.pg_class c on c.oid = r.prrelid
   where p.pubname = any($1::name[]) and (${restricted} (p.pubupdate or p.pubdelete) and c.relkind = 'r' and
     case c.relreplident when 'd' then ${index('i.indisprimary and i.indimmediate')}
-      when 'i' then ${index('i.indisreplident')} else c.relreplident = 'n' end)) as endangered`;
+      when 'i' then ${index('i.indisreplident')} ${serverMajor >= 18 ? `when 'f' then ${virtual}` : ''} else c.relreplident = 'n' end)) as endangered`;
 }
 
 export class WatchLoop {

@@ -6,8 +6,8 @@ import type { ControlClient } from './client.ts';
 import { parseLsn } from './lsn.ts';
 import { keepMarks, recordMeanwhile } from './meanwhile.ts';
 import type { ResolvedPostgres } from './options.ts';
-import { applyStatements, type SetupPlan } from './setup.ts';
-import { closeShortfalls, followShortfalls, shortfallsOf } from './shortfalls.ts';
+import { applyApart, applyStatements, isLocked, qualified, type SetupPlan } from './setup.ts';
+import { closeShortfalls, followShortfalls, type Shortfall, shortfallsOf } from './shortfalls.ts';
 import { readSlot, type SlotState } from './slot.ts';
 import { currentLsn, lookAround, type Surroundings } from './surroundings.ts';
 import type { WantedTable } from './tables.ts';
@@ -33,38 +33,82 @@ export async function watchOnce(client: ControlClient, context: CaptureContext, 
   try {
     await applyStatements(client, around.plan.statements);
   } catch (error) {
-    // What may not be put right (no right to, a lock that somebody holds) goes on, and is said at once.
+    if (isLocked(error) && around.plan.steps.length > 0) return applyWhatCanBe(client, around, found, context, warned);
+    // What may not be put right (no right to) goes on, and is said at once.
     await followShortfalls(client, found, published.seen, context);
     throw error;
   }
-  const at = await currentLsn(client);
-  const mended = found.filter((shortfall) => shortfall.mended);
-  closeShortfalls(mended, published.seen, at, context);
-  await followShortfalls(
-    client,
-    found.filter((shortfall) => !shortfall.mended),
-    published.seen,
-    context,
-  );
-  await recordApplied(client, around, at, context);
-  keepMarks((await lookAround(client, context)).marks, context);
-  sawPublished(at, context);
+  await recordApplied(client, around, NOTHING_LEFT, { found, context });
 }
+
+/**
+ * Somebody holds a lock on a table: the others must not wait for it, least of all one that makes writes fail as it is. A look
+ * afterwards tells what could be done.
+ */
+async function applyWhatCanBe(
+  client: ControlClient,
+  around: Surroundings,
+  found: readonly Shortfall[],
+  context: CaptureContext,
+  warned: Set<string>,
+): Promise<void> {
+  await applyApart(client, around.plan);
+  const { plan } = await lookAround(client, context);
+  const left = new Set(plan.steps.map(({ oid }) => oid));
+  await recordApplied(client, around, { left, plan }, { found, context });
+  const names = around.selection.wanted.filter(({ oid }) => left.has(oid)).map(qualified);
+  const key = names.join(', ');
+  if (names.length === 0 || warned.has(key)) return;
+  warned.add(key);
+  context.log.warn(
+    { event: 'tables_locked', tables: names.slice(0, LISTED), action: LOCKED_ACTION },
+    `${names.length} table${names.length === 1 ? ' is' : 's are'} locked by somebody (${names.slice(0, LISTED).join(', ')}) and captured as configured once that ends.`,
+  );
+}
+
+/** Tables named in a warning. */
+const LISTED = 20;
+const LOCKED_ACTION =
+  'See who: select pid, mode, relation::regclass from pg_locks where granted and relation is not null;';
+
+/** What could not be applied: tables by OID, and what a look says is still to be done. */
+interface Left {
+  readonly left: ReadonlySet<number>;
+  readonly plan: SetupPlan | null;
+}
+
+const NOTHING_LEFT: Left = { left: new Set(), plan: null };
 
 /** The records of what the plan has changed. */
 async function recordApplied(
   client: ControlClient,
   { plan, selection }: Surroundings,
-  at: string,
-  context: CaptureContext,
+  { left, plan: still }: Left,
+  { found, context }: { readonly found: readonly Shortfall[]; readonly context: CaptureContext },
 ): Promise<void> {
-  await attach(client, streamedTables(plan.added, context), at, context);
-  recordLimits(selection.wanted, at, context);
-  for (const table of plan.added) {
+  const { options, published, known } = context;
+  const at = await currentLsn(client);
+  const open =
+    still === null
+      ? found.filter((one) => !one.mended)
+      : shortfallsOf(still, options.publication, (oid) => known.get(oid) !== undefined);
+  const isOver = (one: Shortfall) => one.mended && !open.some(({ key }) => key === one.key);
+  closeShortfalls(found.filter(isOver), published.seen, at, context);
+  await followShortfalls(client, open, published.seen, context);
+  const added = plan.added.filter(({ oid }) => !left.has(oid));
+  await attach(client, streamedTables(added, context), at, context);
+  const settled = selection.wanted.filter(({ oid }) => !left.has(oid));
+  recordLimits(settled, at, context);
+  for (const table of added) {
     // A new partition, of which only INSERT was published until now.
     if (table.allChanges && plan.covered.get(table.oid) === 'insert') recordLifted(table, at, context);
   }
-  recordDetached(plan.removed, context);
+  recordDetached(
+    plan.removed.filter((oid) => !left.has(oid)),
+    context,
+  );
+  keepMarks((await lookAround(client, context)).marks, context);
+  sawPublished(at, context);
 }
 
 /**

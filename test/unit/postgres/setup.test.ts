@@ -26,6 +26,7 @@ const LEAF: CatalogTable = { ...KEYED, oid: 11, table: 'leaf', ancestors: [10] }
 interface Settings {
   readonly partitions?: 'leaf' | 'root';
   readonly full?: boolean;
+  readonly held?: readonly number[];
   readonly major?: number;
   readonly tables?: readonly string[];
 }
@@ -35,6 +36,7 @@ function select(tables: readonly CatalogTable[], settings: Settings = {}) {
     matcher: tableMatcher(settings.tables ?? ['public.*']),
     serverMajor: settings.major ?? 17,
     makeFull: settings.full ?? false,
+    held: new Set(settings.held),
     partitions: settings.partitions ?? 'leaf',
   });
 }
@@ -147,6 +149,30 @@ describe('the plan of the publications', () => {
       'alter table "public"."keyed" replica identity full',
       'alter table "public"."keyless" replica identity full',
     ]);
+  });
+
+  test('a table that is held is published as it is, not altered', () => {
+    const { statements } = plan([KEYED, KEYLESS], [published(1), inserted()], { full: true, held: [2] });
+    expect(statements).toEqual([
+      'alter table "public"."keyed" replica identity full',
+      'alter publication "changetrail_shop_insert" add table only "public"."keyless"',
+    ]);
+  });
+
+  test('apart, each table has its own steps, and leaves what makes its writes fail before it is altered', () => {
+    const drop = 'alter publication "changetrail_shop" drop table only "public"."keyless"';
+    const add = (name: string, table: string) => `alter publication "${name}" add table only "public"."${table}"`;
+    expect(plan([KEYED, KEYLESS], [published(2), inserted()]).steps).toEqual([
+      { oid: 2, statements: [drop, add('changetrail_shop_insert', 'keyless')] },
+      { oid: 1, statements: [add('changetrail_shop', 'keyed')] },
+    ]);
+    const filtered = { ...published(2), tables: new Map([[2, { filtered: true, leftOut: null }]]) };
+    const alter = 'alter table "public"."keyless" replica identity full';
+    expect(plan([KEYLESS], [filtered, inserted()], { full: true }).steps).toEqual([
+      { oid: 2, statements: [drop] },
+      { oid: 2, statements: [alter, add('changetrail_shop', 'keyless')] },
+    ]);
+    expect(plan([KEYED, KEYLESS]).steps).toEqual([]);
   });
 
   test('a partition that comes to be published on its own was published before', () => {

@@ -1,0 +1,145 @@
+// Somebody holds a lock on a table that is to be published or altered: the others do not wait for it, and nobody waits for us.
+import pg from 'pg';
+import { describe, expect, test } from 'vitest';
+import { startCapture } from '../support/capture.ts';
+import { postgresMajors, postgresMissing, providePostgres, type TestDatabase } from '../support/provide.ts';
+import { until } from '../support/wait.ts';
+import { slotFree } from './support/log.ts';
+
+const SLOT = 'changetrail_shop';
+
+/** A transaction that goes on until it is disposed. */
+async function transaction(database: TestDatabase, sql: string): Promise<AsyncDisposable> {
+  const client = new pg.Client({ connectionString: database.url });
+  await client.connect();
+  await client.query(`begin; ${sql}`);
+  return { [Symbol.asyncDispose]: () => client.end() };
+}
+
+for (const major of postgresMajors()) {
+  describe.skipIf(await postgresMissing(major))(`locks on tables of PostgreSQL ${major}`, () => {
+    async function withTables(sql: string): Promise<TestDatabase> {
+      const server = await providePostgres({ major });
+      const database = await server.createDatabase();
+      await database.query(sql);
+      return database;
+    }
+
+    const isPublished = async (database: TestDatabase, publication: string, table: string) =>
+      (
+        await database.query('select 1 from pg_publication_tables where pubname = $1 and tablename = $2', [
+          publication,
+          table,
+        ])
+      ).rows.length > 0;
+
+    test('a table that is locked holds up neither new ones nor one that has lost its key', async () => {
+      await using database = await withTables('create table keyed (id int constraint k primary key)');
+      await using capture = await startCapture({ url: database.url });
+      await capture.caughtUp();
+      await database.query('create table locked (id int primary key)');
+      {
+        // As CREATE INDEX CONCURRENTLY and VACUUM hold it.
+        await using _ = await transaction(database, 'lock table locked in share update exclusive mode');
+        await database.query('create table free (id int primary key); alter table keyed drop constraint k');
+        await until(() => isPublished(database, 'changetrail_shop', 'free'), { what: 'the free table' });
+        await until(() => isPublished(database, 'changetrail_shop_insert', 'keyed'), { what: 'the table to move' });
+        await database.query('insert into free values (1); insert into keyed values (1); update keyed set id = 2');
+        const said = await until(() => capture.log.entries.find((entry) => entry['event'] === 'tables_locked'), {
+          what: 'the locked table to be said',
+        });
+        expect(said['tables']).toEqual(['"public"."locked"']);
+        const records = await capture.caughtUp();
+        expect(records.filter(({ kind }) => kind === 'change').map(({ object }) => object.table)).toEqual([
+          'free',
+          'keyed',
+        ]);
+        expect(records.find(({ action }) => action === 'limit')?.object.table).toBe('keyed');
+        expect(records.some(({ object }) => object.table === 'locked')).toBe(false);
+      }
+      const attached = await capture.record(
+        ({ action, object }) => action === 'attach' && object.table === 'locked',
+        'the locked table to be captured',
+      );
+      expect(attached.details?.['from']).toMatch(/^[0-9A-F]+\/[0-9A-F]+$/);
+      await database.query('insert into locked values (1)');
+      expect((await capture.changes('locked')).length).toBe(1);
+      expect((await capture.caughtUp()).filter(({ kind }) => kind === 'gap')).toEqual([]);
+    });
+
+    test('a start does not wait for a table that is locked', async () => {
+      await using database = await withTables('create table t (id int primary key)');
+      await using capture = await startCapture({ url: database.url });
+      await capture.caughtUp();
+      await capture.stop();
+      await slotFree(database, SLOT);
+      await database.query('create table locked (id int primary key); insert into t values (1)');
+      {
+        await using _ = await transaction(database, 'lock table locked in share update exclusive mode');
+        await capture.start();
+        const records = await capture.caughtUp();
+        expect(records.filter(({ kind }) => kind === 'change')).toHaveLength(1);
+        expect(records.some(({ object }) => object.table === 'locked')).toBe(false);
+      }
+      await capture.record(
+        ({ action, object }) => action === 'attach' && object.table === 'locked',
+        'the locked table',
+      );
+    });
+
+    test('replica_identity: full makes nobody wait for a transaction that goes on', async () => {
+      await using database = await withTables('create table t (id int primary key)');
+      await using capture = await startCapture({ url: database.url, source: { replica_identity: 'full' } });
+      await capture.caughtUp();
+      await database.query('create table report (id int primary key, v int); insert into report values (1, 1)');
+      const isFull = async () =>
+        (await database.query("select 1 from pg_class where relname = 'report' and relreplident = 'f'")).rows.length >
+        0;
+      // Before the table is looked at for the first time the transaction must be old enough.
+      await until(isFull, { what: 'the table to be altered' });
+      await database.query('alter table report replica identity default');
+      {
+        await using _ = await transaction(database, 'select * from report, pg_sleep(0)');
+        await until(async () => (await capture.caughtUp()).length > 0, { what: 'a look' });
+        const slowest = await slowestWrite(database, 6_000);
+        expect(slowest).toBeLessThan(3_000);
+        expect(await isFull()).toBe(false);
+      }
+      await until(isFull, { what: 'the table to be altered in the end' });
+    });
+
+    /** Milliseconds of the slowest of the writes of some seconds, behind the first. */
+    async function slowestWrite(database: TestDatabase, forMs: number): Promise<number> {
+      let slowest = 0;
+      const end = performance.now() + forMs;
+      while (performance.now() < end) {
+        const began = performance.now();
+        await database.query('update report set v = v + 1');
+        slowest = Math.max(slowest, performance.now() - began);
+      }
+      return slowest;
+    }
+
+    test.runIf(major >= 18)(
+      'a virtual column of a table with REPLICA IDENTITY FULL fails its writes for a second',
+      async () => {
+        await using database = await withTables(
+          'create table t (id int primary key, v int); alter table t replica identity full; insert into t values (1, 1)',
+        );
+        await using capture = await startCapture({ url: database.url, source: { check_interval: 10 } });
+        await capture.caughtUp();
+        await database.query('alter table t add column w int generated always as (v * 2) virtual');
+        const began = performance.now();
+        await until(
+          () =>
+            database.query('update t set v = 2').then(
+              () => true,
+              () => false,
+            ),
+          { what: 'the update to be taken' },
+        );
+        expect(performance.now() - began).toBeLessThan(6_000);
+      },
+    );
+  });
+}
