@@ -206,7 +206,13 @@ export class PostgresStream implements SourceStream {
     });
     const read = (bytes: Buffer) => {
       this.#receivedAt = this.#options.now();
-      framing.push(bytes);
+      // A message so large that no memory is left for it, or one the driver cannot read: the stream's failure, not the process's.
+      try {
+        framing.push(bytes);
+      } catch (error) {
+        this.#stopping = true;
+        this.#finish(postgresError(error, this.#options.name));
+      }
       this.#gather(bytes.length);
     };
     if (this.#socket === null) stream.on('data', read);
@@ -281,6 +287,8 @@ export class PostgresStream implements SourceStream {
 
   #resume(): void {
     this.#paused = false;
+    // While nothing was read nobody could be heard.
+    this.#receivedAt = this.#options.now();
     if (!this.#stopping) this.#connection?.stream.resume();
   }
 
