@@ -27,6 +27,8 @@ function describe(issue: z.core.$ZodIssue, schema: z.ZodType, path: string): str
     return `${name} must be ${wanted}.`;
   }
   const meant = descriptionAt(schema, issue.path);
+  const limit = limitOf(issue);
+  if (limit !== null) return `${name} ${limit}.${meant === undefined ? '' : ` ${meant}`}`;
   const fault = issue.message.includes('must match pattern') ? 'not of the allowed form' : issue.message;
   return `${name}: ${fault}.${meant === undefined ? '' : ` ${meant}`}`;
 }
@@ -40,6 +42,27 @@ const WORDS: Readonly<Record<string, string>> = {
   object: 'keys with values, such as { key: value }',
   record: 'names with settings, such as { name: { … } }',
 };
+
+/** Which bound or choice a value does not keep; the value itself may be a secret. */
+function limitOf(issue: z.core.$ZodIssue): string | null {
+  if (issue.code === 'invalid_value') {
+    return `must be ${issue.values.length === 1 ? '' : 'one of '}${issue.values.map(String).join(', ')}`;
+  }
+  if (issue.code === 'too_small') {
+    const counted = COUNTED[issue.origin];
+    if (counted !== undefined && issue.minimum === 1) return 'must not be empty';
+    if (counted !== undefined) return `must have at least ${issue.minimum} ${counted}`;
+    return `must be ${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}`;
+  }
+  if (issue.code === 'too_big') {
+    const counted = COUNTED[issue.origin];
+    if (counted !== undefined) return `must have at most ${issue.maximum} ${counted}`;
+    return `must be ${issue.inclusive === false ? 'less than' : 'at most'} ${issue.maximum}`;
+  }
+  return null;
+}
+
+const COUNTED: Readonly<Record<string, string>> = { string: 'characters', array: 'entries' };
 
 /** `Unknown key sources.shop.tabels; did you mean "tables"?` */
 export function unknownKey(place: string, key: string, known: readonly string[]): string {

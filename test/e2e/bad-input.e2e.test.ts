@@ -83,6 +83,25 @@ describe('a configuration that cannot be used', () => {
       /sources\.shop\.tables must be a list/,
     ],
     [
+      'an empty list of patterns',
+      `sources:\n  shop: { type: postgres, url: "${URL_WITH_SECRET}", tables: [] }\n`,
+      'AUD_CONFIG_INVALID',
+      /sources\.shop\.tables must not be empty/,
+    ],
+    [
+      'a choice that there is not',
+      `sources:\n  shop: { type: postgres, url: "${URL_WITH_SECRET}", setup: automatic }\n`,
+      'AUD_CONFIG_INVALID',
+      /sources\.shop\.setup must be one of auto, manual\./,
+    ],
+    [
+      'an interval that is too long',
+      `sources:\n  shop: { type: postgres, url: "${URL_WITH_SECRET}", check_interval: 60 }\n`,
+      'AUD_CONFIG_INVALID',
+      /sources\.shop\.check_interval must be at most 10\. Seconds/,
+    ],
+    ['an empty path of the data directory', `data: ""\n${SOURCE}`, 'AUD_CONFIG_INVALID', /data must not be empty/],
+    [
       'a slot name that PostgreSQL does not take',
       `sources:\n  shop: { type: postgres, url: "${URL_WITH_SECRET}", slot: My-Slot }\n`,
       'AUD_CONFIG_INVALID',
