@@ -34,14 +34,7 @@ export function recordGap({ host }: Announced, cause: GapCause, stands: Start, t
     kind: 'gap',
     action: 'gap',
     outcome: 'unknown',
-    details: {
-      from: timeText(from),
-      to: timeText(to),
-      from_time: isoTime(from),
-      to_time: isoTime(to),
-      cause,
-      ...(lineageReset ? { lineage_reset: true } : {}),
-    },
+    details: { ...span(from, to), cause, ...(lineageReset ? { lineage_reset: true } : {}) },
   });
   host.log.error(
     {
@@ -63,6 +56,27 @@ function gapText(cause: GapCause, from: ClusterTime, to: ClusterTime): string {
     return `The server cannot read the kept resume token (${cause}): capture goes on by the time, ${isoTime(from)}, without its proof that this is the same history; a gap record says so.`;
   }
   return `Changes between ${isoTime(from)} and ${isoTime(to)} may be missing from the trail (${cause}); a gap record says so.`;
+}
+
+/** Somewhere between two times is an event that the server cannot deliver, whatever is left out of it. */
+export function recordPassedOver(host: SourceHost, from: ClusterTime, to: ClusterTime): void {
+  const cause = 'event_undeliverable';
+  host.output.control({ kind: 'gap', action: 'gap', outcome: 'unknown', details: { ...span(from, to), cause } });
+  host.log.error(
+    {
+      event: 'gap',
+      cause,
+      from: timeText(from),
+      to: timeText(to),
+      action:
+        'Find who writes documents with an _id of more than 3 MB: the oplog entries between the two times name them.',
+    },
+    `A change between ${isoTime(from)} and ${isoTime(to)} is not in the trail: its key is larger than the server can deliver; a gap record says so.`,
+  );
+}
+
+function span(from: ClusterTime, to: ClusterTime): Record<string, string> {
+  return { from: timeText(from), to: timeText(to), from_time: isoTime(from), to_time: isoTime(to) };
 }
 
 /** The `capture` start record: where it starts, on what, with what set up. */

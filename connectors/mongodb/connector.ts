@@ -35,6 +35,9 @@ export function createMongodbConnector(options: MongodbOptions, host: SourceHost
   return new MongodbConnector(resolveMongodb(host.name, options), host);
 }
 
+/** So often a network or a server that comes back is to blame; after that, an event that no reply can hold may be. */
+const SUSPICIOUS_CLOSES = 2;
+
 class MongodbConnector implements Connector {
   readonly #options: ResolvedMongodb;
   readonly #host: SourceHost;
@@ -42,6 +45,8 @@ class MongodbConnector implements Connector {
   #saidSetup = false;
   /** Set when a stream ended because its history was lost: then the next start does not ask again. */
   #lost: GapCause | null = null;
+  /** Where the stream started whose connection was closed last, and how often that was. */
+  #closed = { place: '', times: 0 };
 
   constructor(options: ResolvedMongodb, host: SourceHost) {
     this.#options = options;
@@ -204,14 +209,19 @@ class MongodbConnector implements Connector {
     const options = this.#options;
     const { client, deployment, images, users, databases } = parts;
     const contextCollection = options.context_collection;
+    const place = JSON.stringify([parts.start.time, parts.start.held]);
     return new MongoStream({
       ...parts,
       host,
       database: options.only,
       matcher: options.matcher,
       contextCollection,
+      suspicious: this.#closed.place === place && this.#closed.times >= SUSPICIOUS_CLOSES,
       onLost: (cause) => {
         this.#lost = cause;
+      },
+      onClosed: () => {
+        this.#closed = { place, times: this.#closed.place === place ? this.#closed.times + 1 : 1 };
       },
       batchSize: options.batch_size,
       namespaces: new Namespaces({

@@ -1,4 +1,4 @@
-import { MongoError, MongoParseError, MongoServerError, MongoServerSelectionError } from 'mongodb';
+import { MongoError, MongoNetworkError, MongoParseError, MongoServerError, MongoServerSelectionError } from 'mongodb';
 import { AuditError, messageOf, type Retry, systemCode } from '../../src/errors/audit-error.ts';
 import type { ErrorCode } from '../../src/errors/codes.ts';
 
@@ -29,6 +29,11 @@ export function serverCode(error: unknown): number | null {
 export function isEventTooLarge(error: unknown): boolean {
   const code = serverCode(error);
   return code === SERVER_CODE.OBJECT_TOO_LARGE || code === SERVER_CODE.PIECE_TOO_LARGE;
+}
+
+/** True when the connection broke under a command; a server that cannot be reached at all is another matter. */
+export function isConnectionClosed(error: unknown): boolean {
+  return error instanceof MongoNetworkError;
 }
 
 export type HistoryLost = 'oplog_rolled_over' | 'resume_token_invalid' | 'resume_token_not_found';

@@ -9,15 +9,25 @@ export type StreamStart = { readonly time: ClusterTime } | { readonly token: str
 /**
  * How much of an event is asked for. `whole`: everything. `guarded`: what fits; the guard costs the server a sixth of its
  * work, so it is put in when the first event was too large, and stays. `single`: the same, one event a reply, to find one
- * that does not fit all the same; `bare`: without images; `key`: without the description of the update too.
+ * that does not fit all the same; `bare`: without images; `key`: without the description of the update too; `past`: like
+ * `key`, and what no reply can hold at all is passed over.
  */
-export type Detail = 'whole' | 'guarded' | 'single' | 'bare' | 'key';
+export type Detail = 'whole' | 'guarded' | 'single' | 'bare' | 'key' | 'past';
 
 /**
  * Both images and the description of an update together may be larger than an event may be (16 MB and 16 KB). A single one
  * never is, so nothing is left out that would fit. What is absent counts as an empty document, of five bytes.
  */
 const LARGEST_SUM_BYTES = 16 * 1024 * 1024 + 2 * 5;
+
+/**
+ * A reply with one event of a key alone has the key once and the event's token twice, and a token has its key as hex text. So
+ * a key of more than 3 MB may be more than any reply can hold (16 MB); one with a token of this length never is.
+ */
+const DELIVERABLE_TOKEN_CHARS = 6 * 1024 * 1024;
+const DELIVERABLE: Document = {
+  $match: { $expr: { $lte: [{ $strLenBytes: '$_id._data' }, DELIVERABLE_TOKEN_CHARS] } },
+};
 
 const DOCUMENT_OPERATIONS = ['insert', 'update', 'replace', 'delete'];
 
@@ -36,8 +46,10 @@ export function streamPipeline(options: PipelineOptions): Document[] {
   const images = { fullDocument: 'whenAvailable', fullDocumentBeforeChange: 'whenAvailable' };
   const stages: Document[] = [{ $changeStream: { ...images, ...stream(start, cluster) } }, ...filter(options)];
   if (detail === 'bare') stages.push({ $unset: ['fullDocument', 'fullDocumentBeforeChange'] });
-  else if (detail === 'key') stages.push({ $unset: ['fullDocument', 'fullDocumentBeforeChange', 'updateDescription'] });
-  else {
+  else if (detail === 'key' || detail === 'past') {
+    if (detail === 'past') stages.push(DELIVERABLE);
+    stages.push({ $unset: ['fullDocument', 'fullDocumentBeforeChange', 'updateDescription'] });
+  } else {
     if (detail !== 'whole') stages.push(options.split ? PIECE_GUARD : SIZE_GUARD);
     if (options.split) stages.push({ $changeStreamSplitLargeEvent: {} });
   }
@@ -45,11 +57,11 @@ export function streamPipeline(options: PipelineOptions): Document[] {
 }
 
 /**
- * A stream that is only opened to see whether it can start there. Nothing is filtered: the server answers with the first
- * event it meets and does not read on to one that fits.
+ * A stream that is only opened to see whether it can start there. Nothing is filtered that a reply can hold: the server
+ * answers with the first event it meets and does not read on to one that fits.
  */
 export function probePipeline(start: StreamStart, cluster: boolean): Document[] {
-  return [{ $changeStream: stream(start, cluster) }, { $project: { _id: 1 } }];
+  return [{ $changeStream: stream(start, cluster) }, DELIVERABLE, { $project: { _id: 1 } }];
 }
 
 function stream(start: StreamStart, cluster: boolean): Document {

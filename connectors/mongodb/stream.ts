@@ -3,11 +3,12 @@ import { setImmediate } from 'node:timers/promises';
 import type { MongoClient } from 'mongodb';
 import type { SourceHost, SourceStream, StreamProgress } from '../../src/core/connector.ts';
 import { AuditError } from '../../src/errors/audit-error.ts';
+import { recordPassedOver } from './announce.ts';
 import type { Attribution } from './attribution.ts';
 import type { Deployment } from './client.ts';
 import { type ClusterTime, compareTimes } from './cluster-time.ts';
 import { type RawBatch, RawCursor } from './cursor.ts';
-import { type HistoryLost, historyLost, isEventTooLarge, mongoError } from './errors.ts';
+import { type HistoryLost, historyLost, isConnectionClosed, isEventTooLarge, mongoError } from './errors.ts';
 import { EventSink } from './event-sink.ts';
 import { ABSENT, EventView } from './events.ts';
 import type { ImageState } from './image-state.ts';
@@ -35,8 +36,12 @@ export interface MongoStreamOptions {
   readonly attribution: Attribution;
   /** Null with `setup: manual`. */
   readonly setup: AutomaticSetup | null;
+  /** Connections were closed again and again under streams that start here: look for the event that does it. */
+  readonly suspicious: boolean;
   /** Called when the server has not kept what comes next. */
   onLost(cause: HistoryLost): void;
+  /** Called when the connection was closed under the stream. */
+  onClosed(): void;
   /** Called when something to be remembered has changed. */
   remember(): void;
 }
@@ -53,7 +58,18 @@ const LESS: Readonly<Record<Detail, Detail | null>> = {
   guarded: 'single',
   single: 'bare',
   bare: 'key',
-  key: null,
+  key: 'past',
+  past: null,
+};
+
+/** Whether the next reply is asked for while one is written: not where the first event ends it. */
+const READ_ON: Readonly<Record<Detail, boolean>> = {
+  whole: true,
+  guarded: true,
+  single: true,
+  bare: false,
+  key: false,
+  past: false,
 };
 
 export class MongoStream implements SourceStream {
@@ -64,7 +80,11 @@ export class MongoStream implements SourceStream {
   #start: StreamStart;
   /** The last event came in pieces, or is still coming. */
   #inPieces = false;
-  #detail: Detail = 'whole';
+  #detail: Detail;
+  /** How far the first reply had looked, where events are passed over. */
+  #looked: ClusterTime | null = null;
+  /** What is gone back to behind an event that was too large. */
+  #usual: Detail = 'whole';
   /** Token of an event that was seen: a proof of this history for the next start. */
   #proof: string | null;
   #position: string | null = null;
@@ -76,6 +96,7 @@ export class MongoStream implements SourceStream {
     this.#sink = new EventSink({ host, namespaces, images, attribution, held: start.held });
     this.#start = { time: start.time };
     this.#proof = start.proof;
+    this.#detail = options.suspicious ? 'single' : 'whole';
     this.#before = { changes: host.metrics.changes, transactions: host.metrics.transactions };
   }
 
@@ -103,12 +124,20 @@ export class MongoStream implements SourceStream {
     };
   }
 
-  /** An event that is too large is asked for with less in it; everything else ends the stream. */
+  /**
+   * An event that is too large is asked for with less in it; everything else ends the stream. Some servers close the connection
+   * when the reply is too large as a whole, which is taken for it while such an event is looked for. An outage that looks alike
+   * costs nothing: then nothing is read at all, and the next stream begins anew.
+   */
   #afterError(error: unknown): void {
     const { log, name } = this.#options.host;
     const lost = historyLost(error);
     if (lost !== null) this.#options.onLost(lost);
-    if (!isEventTooLarge(error)) throw mongoError(error, name);
+    const closed = isConnectionClosed(error);
+    if (closed) this.#options.onClosed();
+    const large = isEventTooLarge(error);
+    if (large) this.#usual = 'guarded';
+    if (!large && !(closed && this.#isSearching())) throw mongoError(error, name);
     const less = LESS[this.#detail];
     if (less === null) {
       throw new AuditError('AUD_MONGO_EVENT', {
@@ -118,8 +147,15 @@ export class MongoStream implements SourceStream {
         cause: error,
       });
     }
-    log.warn({ event: 'event_too_large', detail: less }, 'An event is larger than 16 MB: it is read with less in it.');
+    const why = closed ? 'The server closes the connection, as it may with an event' : 'An event is';
+    log.warn({ event: 'event_too_large', detail: less }, `${why} larger than 16 MB: it is read with less in it.`);
     this.#detail = less;
+  }
+
+  /** Looking for one event that does not fit, and able to ask for less of it. A half of an event cannot be. */
+  #isSearching(): boolean {
+    const detail = this.#detail;
+    return (detail === 'single' || detail === 'bare' || detail === 'key') && !this.#inPieces;
   }
 
   /** Opens one cursor and reads it until it ends, or the level of detail must change. */
@@ -161,14 +197,23 @@ export class MongoStream implements SourceStream {
       const batch = await coming;
       const { ended } = cursor;
       if (output.full) await output.drained();
-      const more = !ended && this.#detail !== 'bare' && this.#detail !== 'key';
+      const more = !ended && READ_ON[this.#detail];
       // The server gathers the next batch while this one is written.
       if (more) coming = askedFor(cursor);
       await attribution.refresh(signal);
+      const passed = this.#isPassed(batch, replies);
+      if (this.#detail === 'past') {
+        // No step before it is certain: a position behind an event that is passed over must not be kept without the gap record.
+        if (!passed) {
+          coming = askedFor(cursor);
+          continue;
+        }
+        this.#passedOver(batch);
+      }
       await this.#write(batch, signal);
       this.#start = { token: batch.token };
-      if (this.#isPassed(batch, replies)) {
-        this.#detail = 'guarded';
+      if (passed) {
+        this.#detail = this.#usual;
         return;
       }
       if (ended) {
@@ -185,15 +230,24 @@ export class MongoStream implements SourceStream {
    * mongos gives that before it has looked.
    */
   #isPassed(batch: RawBatch, replies: number): boolean {
-    switch (this.#detail) {
-      case 'single':
-        return batch.events.length === 0 && replies > 1;
-      case 'bare':
-      case 'key':
-        return batch.events.length > 0;
-      default:
-        return false;
-    }
+    if (this.#detail === 'whole' || this.#detail === 'guarded') return false;
+    if (batch.events.length > 0) return this.#detail !== 'single';
+    if (this.#detail === 'past') return this.#isBehind(batch, replies);
+    return replies > 1;
+  }
+
+  /** A token without an event stands before the events of its time: only a later one is behind what was passed over. */
+  #isBehind(batch: RawBatch, replies: number): boolean {
+    const time = tokenTime(batch.token);
+    if (replies === 1) this.#looked = time;
+    return time !== null && this.#looked !== null && compareTimes(time, this.#looked) > 0;
+  }
+
+  /** Says where the events were that no reply can hold, before what came after them. */
+  #passedOver(batch: RawBatch): void {
+    const from = 'time' in this.#start ? this.#start.time : tokenTime(this.#start.token);
+    const to = batch.events.length > 0 ? this.#timeOf(batch, 0) : tokenTime(batch.token);
+    if (from !== null && to !== null) recordPassedOver(this.#options.host, from, to);
   }
 
   async #write(batch: RawBatch, signal: AbortSignal): Promise<void> {

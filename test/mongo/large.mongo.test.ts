@@ -2,6 +2,7 @@ import { type Collection, type Document, MongoClient } from 'mongodb';
 import { describe, expect, test, vi } from 'vitest';
 import { oplogView } from '../../connectors/mongodb/setup.ts';
 import { mongoMissing, provideMongo } from '../support/provide.ts';
+import { until } from '../support/wait.ts';
 import { type AuditRecord, startCapture } from './support/capture.ts';
 
 /** One that leaves out what does not fit, and one that delivers it in pieces. */
@@ -200,5 +201,34 @@ describe.skipIf(await mongoMissing(SPLITTING))('events larger than 16 MB, on a s
     // The guard is put in with the first one, and stays.
     expect(capture.log.count('event_too_large')).toBe(1);
     expect(capture.log.count('source_waiting')).toBe(0);
+  });
+});
+
+describe.each([GUARDED, SPLITTING])('a key that no reply can hold, on %s', async (version) => {
+  test.skipIf(await mongoMissing(version))('is passed over with a gap record, and stops nothing', async () => {
+    const server = await provideMongo({ replicaSet: true, version });
+    await using database = server.createDatabase();
+    await using client = new MongoClient(server.url);
+    await client.db(database.name).createCollection('a');
+    const a = client.db(database.name).collection<{ _id: string }>('a');
+    await using capture = await startCapture({ url: server.url, source: { collections: [`${database.name}.*`] } });
+    const gaps = () => capture.records().filter((r) => r.kind === 'gap');
+    // Among others, and as the last one for a while: then the reply has its token once more.
+    for (const [round, mb] of [5, 3.5].entries()) {
+      await a.insertOne({ _id: `before ${round}` });
+      await a.insertOne({ _id: 'k'.repeat(mb * MB) });
+      if (round === 0) await a.insertOne({ _id: `after ${round}` });
+      await until(() => gaps().length > round, { what: 'the gap record', timeoutMs: 60_000 });
+    }
+    await capture.stop();
+    await capture.start();
+    await a.insertOne({ _id: 'last' });
+    const keys = (await capture.changes('a')).map((r) => (r.object.key as Document)['_id']);
+    expect(keys).toEqual(['before 0', 'after 0', 'before 1', 'last']);
+    expect(gaps().map((r) => r['details'])).toMatchObject(Array(2).fill({ cause: 'event_undeliverable' }));
+    for (const gap of gaps()) {
+      const { from, to } = gap['details'] as { from: string; to: string };
+      expect(Number(from)).toBeLessThanOrEqual(Number(to));
+    }
   });
 });

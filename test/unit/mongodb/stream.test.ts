@@ -62,7 +62,9 @@ function newStream(answer: (command: Document, opened: number) => Promise<Docume
     images,
     attribution: attribution as unknown as Attribution,
     setup: null,
+    suspicious: false,
     onLost: () => undefined,
+    onClosed: () => undefined,
     remember: () => undefined,
   });
   return { stream, places, starts };
