@@ -23,6 +23,14 @@ function run(command, args) {
 
 function cannotRun(command, error) {
   say(`changetrail: cannot run ${command}: ${error.message}`);
+  giveUp();
+}
+
+const downloads = new Set();
+
+/** Ends, and with it what is still being fetched: half of what is needed is of no use. */
+function giveUp() {
+  for (const child of downloads) child.kill();
   process.exit(3);
 }
 
@@ -31,10 +39,15 @@ function npm(args) {
   const cli = process.env.npm_execpath;
   const all = [...args, '--no-audit', '--no-fund', '--no-update-notifier', '--loglevel=error'];
   const [command, ...rest] = cli?.endsWith('.js') ? [process.execPath, cli, ...all] : ['npm', ...all];
+  const child = spawn(command, rest, { stdio: ['ignore', 'ignore', 'inherit'], cwd: root });
+  downloads.add(child);
   return new Promise((resolve) => {
-    spawn(command, rest, { stdio: ['ignore', 'ignore', 'inherit'], cwd: root })
+    child
       .once('error', (error) => cannotRun(command, error))
-      .once('exit', (code) => resolve(code ?? 3));
+      .once('exit', (code) => {
+        downloads.delete(child);
+        resolve(code ?? 3);
+      });
   });
 }
 
@@ -51,7 +64,7 @@ async function ensureDependencies(plain) {
   const mayMiss = ({ optional, dev, devOptional }) => optional || (plain && (dev || devOptional));
   if (wanted.every(([path, entry]) => installed[path]?.version === entry.version || mayMiss(entry))) return;
   say('changetrail: installing dependencies (once) …');
-  if ((await npm(plain ? ['ci', '--omit=dev'] : ['ci'])) !== 0) process.exit(3);
+  if ((await npm(plain ? ['ci', '--omit=dev'] : ['ci'])) !== 0) giveUp();
 }
 
 /** The path of a Node of the wanted major: this one, or the one npm carries. */
@@ -68,7 +81,7 @@ async function ensureNode() {
   if ((await npm(['install', '--prefix', home, `${name}@${NODE_VERSION}`])) !== 0 || !existsSync(path)) {
     rmSync(home, { recursive: true, force: true });
     say(`changetrail: Node ${NODE_MAJOR} could not be fetched; install it and run this again.`);
-    process.exit(3);
+    giveUp();
   }
   return path;
 }
