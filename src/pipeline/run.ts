@@ -43,7 +43,7 @@ export interface TrailPlan {
   readonly drain: AbortSignal;
   /** Ends at once. Nothing is lost: the next start goes on from what is durable. */
   readonly abort: AbortSignal;
-  /** Called after each sync with the changes captured so far. */
+  /** Called with the changes captured so far, after each sync and now and then: a commit may come after its rows were synced. */
   onProgress?(changes: number): void;
 }
 
@@ -54,6 +54,8 @@ export interface TrailSummary {
 }
 
 /** How long sinks may go on delivering after a drain before their cursors are left where they are. */
+/** How long `onProgress` may not know of a commit. */
+const PROGRESS_MS = 50;
 const DRAIN_SINKS_MS = 10_000;
 
 /**
@@ -98,6 +100,7 @@ class Trail {
   readonly #before: Readonly<Record<string, ActorSnapshot>> | undefined;
   readonly #status: StatusFile;
   #page: MetricsPage | null = null;
+  #progress: NodeJS.Timeout | undefined;
   #integrity: Integrity | null = null;
 
   constructor(plan: TrailPlan, ledger: OpenLedger) {
@@ -130,8 +133,10 @@ class Trail {
   async run(): Promise<TrailSummary> {
     const { drain, abort, onProgress } = this.#plan;
     if (onProgress !== undefined) {
+      const tell = () => onProgress(this.#changes());
       // After the sources, which listen too, have counted what became durable.
-      this.#ledger.writer.onDurable(() => queueMicrotask(() => onProgress(this.#changes())));
+      this.#ledger.writer.onDurable(() => queueMicrotask(tell));
+      this.#progress = setInterval(tell, PROGRESS_MS);
     }
     if (this.#ledger.torn > 0) {
       this.#plan.log.warn(
@@ -177,6 +182,7 @@ class Trail {
     await this.#page?.close();
     await this.#integrity?.close();
     this.#status.stop();
+    clearInterval(this.#progress);
     await this.#ledger.close();
   }
 
