@@ -24,7 +24,7 @@ export async function consume(configuration: Configuration): Promise<void> {
     abort: new AbortController().signal,
     onProgress: (total) => {
       changes = total;
-      linkOutput();
+      if (total > 0) linkOutput();
       if (total >= expected) drain.abort();
     },
   });
