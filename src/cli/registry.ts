@@ -11,6 +11,8 @@ import { installed } from '../sinks/shared/installed.ts';
 interface SourceEntry {
   readonly engine: 'postgres' | 'mongodb';
   options(): Promise<z.ZodType>;
+  /** Loads what `create` needs, the driver above all; `create` does it when nobody asked before. */
+  load(): Promise<unknown>;
   create(options: unknown, host: SourceHost): Promise<Connector>;
 }
 
@@ -19,18 +21,21 @@ interface SinkEntry {
   create(options: unknown, host: SinkHost): Promise<Sink>;
 }
 
+const postgres = () => import('../../connectors/postgres/connector.ts');
+const mongodb = () => import('../../connectors/mongodb/connector.ts');
+
 export const SOURCES: Readonly<Record<string, SourceEntry>> = {
   postgres: {
     engine: 'postgres',
     options: async () => (await import('../../connectors/postgres/options.ts')).postgresOptions,
-    create: async (options, host) =>
-      (await import('../../connectors/postgres/connector.ts')).createPostgresConnector(options as never, host),
+    load: postgres,
+    create: async (options, host) => (await postgres()).createPostgresConnector(options as never, host),
   },
   mongodb: {
     engine: 'mongodb',
     options: async () => (await import('../../connectors/mongodb/options.ts')).mongodbOptions,
-    create: async (options, host) =>
-      (await import('../../connectors/mongodb/connector.ts')).createMongodbConnector(options as never, host),
+    load: mongodb,
+    create: async (options, host) => (await mongodb()).createMongodbConnector(options as never, host),
   },
 };
 

@@ -25,6 +25,7 @@ import { readUsedClaims } from './used-claims.ts';
 
 export interface SourceFactory {
   readonly engine: 'postgres' | 'mongodb';
+  load(): Promise<unknown>;
   create(options: unknown, host: SourceHost): Promise<Connector>;
 }
 
@@ -145,6 +146,7 @@ class Trail {
       );
     }
     abort.addEventListener('abort', () => this.#abort.abort(), { once: true });
+    this.#loadDrivers();
     const integrity = await this.#startIntegrity();
     const stop = new AbortController();
     const sources = AbortSignal.any([drain, abort, stop.signal]);
@@ -170,6 +172,12 @@ class Trail {
     await integrity.finish();
     await this.#drainSinks();
     return { records: this.#ledger.writer.durable.next - this.#first, changes: this.#changes() };
+  }
+
+  /** Drivers load while the tree is opened in its thread. One that cannot be loaded is told when its source starts. */
+  #loadDrivers(): void {
+    const { sources, configuration } = this.#plan;
+    for (const { type } of Object.values(configuration.sources)) sources[type]!.load().catch(() => undefined);
   }
 
   #changes(): number {
