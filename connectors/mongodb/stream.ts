@@ -62,15 +62,8 @@ const LESS: Readonly<Record<Detail, Detail | null>> = {
   past: null,
 };
 
-/** Whether the next reply is asked for while one is written: not where the first event ends it. */
-const READ_ON: Readonly<Record<Detail, boolean>> = {
-  whole: true,
-  guarded: true,
-  single: true,
-  bare: false,
-  key: false,
-  past: false,
-};
+/** Where many events come in one reply, and the next one is asked for while one is written. */
+const MANY: ReadonlySet<Detail> = new Set(['whole', 'guarded']);
 
 export class MongoStream implements SourceStream {
   readonly #options: MongoStreamOptions;
@@ -166,7 +159,7 @@ export class MongoStream implements SourceStream {
       client,
       database: database ?? 'admin',
       pipeline: this.#pipeline(detail),
-      batchSize: detail === 'whole' || detail === 'guarded' ? batchSize : 1,
+      batchSize: MANY.has(detail) ? batchSize : 1,
       signal,
     });
     try {
@@ -197,7 +190,7 @@ export class MongoStream implements SourceStream {
       const batch = await coming;
       const { ended } = cursor;
       if (output.full) await output.drained();
-      const more = !ended && READ_ON[this.#detail];
+      const more = !ended && MANY.has(this.#detail);
       // The server gathers the next batch while this one is written.
       if (more) coming = askedFor(cursor);
       await attribution.refresh(signal);
@@ -226,12 +219,12 @@ export class MongoStream implements SourceStream {
   }
 
   /**
-   * With less detail one event is read; while looking for it, an empty reply says that it is not there. Not the first one: a
-   * mongos gives that before it has looked.
+   * With less detail one event is read; while looking for it, an empty reply says that it is not there, and so do more events
+   * than the reply can have had that was not delivered. Not the first empty one: a mongos gives that before it has looked.
    */
   #isPassed(batch: RawBatch, replies: number): boolean {
-    if (this.#detail === 'whole' || this.#detail === 'guarded') return false;
-    if (batch.events.length > 0) return this.#detail !== 'single';
+    if (MANY.has(this.#detail)) return false;
+    if (batch.events.length > 0) return this.#detail !== 'single' || replies > this.#options.batchSize;
     if (this.#detail === 'past') return this.#isBehind(batch, replies);
     return replies > 1;
   }

@@ -7,7 +7,7 @@ import type { Deployment } from '../../../connectors/mongodb/client.ts';
 import { ImageState } from '../../../connectors/mongodb/image-state.ts';
 import { Namespaces } from '../../../connectors/mongodb/namespaces.ts';
 import { collectionMatcher } from '../../../connectors/mongodb/patterns.ts';
-import { MongoStream } from '../../../connectors/mongodb/stream.ts';
+import { MongoStream, type MongoStreamOptions } from '../../../connectors/mongodb/stream.ts';
 import { ActorMetrics } from '../../../src/actor/metrics.ts';
 import { createActorStage } from '../../../src/actor/stage.ts';
 import type { SourceHost } from '../../../src/core/connector.ts';
@@ -32,7 +32,10 @@ const reply = (id: number, seconds: number, field: 'firstBatch' | 'nextBatch', e
 });
 
 /** A stream whose every batch takes a while to write, on a server that answers as told. Gives its places and where it was opened. */
-function newStream(answer: (command: Document, opened: number) => Promise<Document>) {
+function newStream(
+  answer: (command: Document, opened: number) => Promise<Document>,
+  more: Partial<MongoStreamOptions> = {},
+) {
   const places: Position[] = [];
   const starts: Document[] = [];
   const command = (asked: Document) => {
@@ -66,6 +69,7 @@ function newStream(answer: (command: Document, opened: number) => Promise<Docume
     onLost: () => undefined,
     onClosed: () => undefined,
     remember: () => undefined,
+    ...more,
   });
   return { stream, places, starts };
 }
@@ -99,4 +103,22 @@ test('a cursor that is closed while an empty batch is written still gives its la
   });
   await stream.run(end.signal);
   expect(starts).toMatchObject([{ startAtOperationTime: expect.anything() }, { startAfter: token(6) }]);
+});
+
+test('a stream that looks for the event that closes the connection goes back to whole replies, however steady the load', async () => {
+  const end = new AbortController();
+  const sizes: number[] = [];
+  let seconds = 4;
+  const answer = async ({ aggregate, cursor }: Document) => {
+    seconds++;
+    if (!aggregate) return reply(OPEN, seconds, 'nextBatch', [invalidate(seconds)]);
+    sizes.push(cursor.batchSize);
+    // The reply that was not delivered had three events at most: behind the fourth the search is over.
+    if (sizes.length > 1) end.abort();
+    return reply(OPEN, seconds, 'firstBatch', [invalidate(seconds)]);
+  };
+  const { stream, starts } = newStream(answer, { suspicious: true, batchSize: 3 });
+  await stream.run(AbortSignal.any([end.signal, AbortSignal.timeout(5_000)]));
+  expect(sizes).toEqual([1, 3]);
+  expect(starts[1]).toMatchObject({ startAfter: token(8) });
 });
