@@ -92,7 +92,8 @@ const { output } = await bundle.write({
   entryFileNames: '[name].js',
   chunkFileNames: '[name]-[hash].js',
   sourcemap: true,
-  cleanDir: true,
+  // Another directory is the caller's.
+  cleanDir: process.argv[3] === undefined,
 });
 const chunks = output.filter((part): part is OutputChunk => part.type === 'chunk');
 writeFileSync(join(directory, 'THIRD-PARTY-NOTICES.txt'), notices(chunks));

@@ -143,7 +143,7 @@ function readBlock(fd: number, offset: number, memory: Buffer): Buffer | null {
 
 /** One line longer than a block: its end is looked for first, so that it is held once and not grown towards. */
 function readLongLine(fd: number, offset: number, stop: number): Buffer | null {
-  const probe = Buffer.allocUnsafe(BLOCK_BYTES);
+  const probe = Buffer.allocUnsafe(Math.min(BLOCK_BYTES, stop - offset));
   for (let at = offset; at < stop; ) {
     const bytes = readFully(fd, probe.subarray(0, Math.min(probe.length, stop - at)), at);
     const feed = bytes.indexOf(LINE_FEED);
@@ -158,7 +158,7 @@ function readLongLine(fd: number, offset: number, stop: number): Buffer | null {
 const BEGINNING_BYTES = 64;
 
 function digestLongLine(fd: number, offset: number, stop: number): LineBlock | null {
-  const piece = Buffer.allocUnsafe(BLOCK_BYTES);
+  const piece = Buffer.allocUnsafe(Math.min(BLOCK_BYTES, stop - offset));
   const sha = createHash('sha256');
   let beginning: Buffer | null = null;
   for (let at = offset; at < stop; ) {
