@@ -34,7 +34,7 @@ export interface SessionContextOptions {
  * trigger for later tables is left out where the role may not create one (the connector then covers them itself).
  */
 export function sessionContextSql(options: SessionContextOptions): string[] {
-  return [...baseSql(options), ...attachSql(options.tables)];
+  return [...baseSql(options), ...attachSql(options.tables), EVENT_TRIGGER];
 }
 
 /** Lets the role (quoted where it must be) read the key. */
@@ -53,7 +53,6 @@ function baseSql(options: SessionContextOptions): string[] {
     `revoke all on function ${SCHEMA}.session_context() from public`,
     coverFunction(options.patterns),
     `revoke all on function ${SCHEMA}.session_context_cover() from public`,
-    EVENT_TRIGGER,
   ];
 }
 
@@ -85,7 +84,9 @@ export function removeSessionContextSql(tables: readonly TableName[]): string[] 
 /** Installs it: each table in a transaction of its own, so that no lock is held while another is waited for. */
 export async function applySessionContext(client: ControlClient, options: SessionContextOptions): Promise<void> {
   await applyStatements(client, baseSql(options));
-  for (const table of options.tables) await applyStatements(client, attachSql([table]));
+  // An event trigger that is there already would cover the whole tree of each, in the same transaction.
+  for (const table of options.tables) await applyStatements(client, [COVERING, ...attachSql([table])]);
+  await applyStatements(client, [EVENT_TRIGGER]);
 }
 
 /** Takes it away, as carefully. */
@@ -250,11 +251,14 @@ end
 $changetrail$`;
 }
 
+const COVERING = `select set_config('changetrail.covering', 'on', true)`;
+
 /**
  * Gives the trigger to tables that have just come to fit: created, renamed, moved to another schema, attached as a partition.
- * A table that has it in any state is left as it is, which also ends the recursion: what is executed here are ALTER TABLEs.
- * A failure is a warning, and other tables of a partition tree are waited for no longer than a second: nobody's migration fails
- * or is held up for it. (pg_partition_tree() would lock them.)
+ * A table that has it in any state is left as it is. What is executed here are ALTER TABLEs, for which it is called again: a
+ * transaction-local setting has those calls do nothing. A failure is a warning, and other tables of a partition tree are waited
+ * for once and briefly: nobody's migration fails or is held up, and a write that holds one of them and waits for the migration is
+ * not ended as a deadlock (deadlock_timeout is a second). (pg_partition_tree() would lock them.)
  */
 function coverFunction(patterns: readonly string[]): string {
   const rows = patterns.map((text, at) => {
@@ -262,10 +266,14 @@ function coverFunction(patterns: readonly string[]): string {
     return `(${at}, ${pattern.exclude}, ${quoteLiteral(pattern.schema)}, ${quoteLiteral(pattern.table)})`;
   });
   return `create or replace function ${SCHEMA}.session_context_cover() returns event_trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '1s' as $changetrail$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '200ms' as $changetrail$
 declare
   made regclass;
 begin
+  if current_setting('changetrail.covering', true) = 'on' then
+    return;
+  end if;
+  perform set_config('changetrail.covering', 'on', true);
   for made in
     with recursive touched as (
       select c.objid as oid from pg_event_trigger_ddl_commands() c where c.classid = 'pg_class'::regclass
@@ -294,6 +302,7 @@ begin
       exit;
     end;
   end loop;
+  perform set_config('changetrail.covering', '', true);
 exception when others then
   raise warning 'changetrail: a table got no session trigger: %', sqlerrm;
 end

@@ -297,6 +297,39 @@ for (const major of postgresMajors()) {
       await install();
     });
 
+    test('a tree of many partitions that comes to fit, one of them locked: waits once, and so does the application', async () => {
+      await database.query(`create table hidden_many (id int primary key) partition by list (id);
+        do $$ begin for i in 1..50 loop
+          execute format('create table hidden_many_%s partition of hidden_many for values in (%s)', i, i);
+        end loop; end $$`);
+      const [blocker, application, migration] = [await connect(), await connect(), await connect()];
+      await blocker.query('begin; lock table hidden_many_25 in row exclusive mode');
+      await migration.query("set statement_timeout = '20s'");
+      const elapsed = async (work: () => Promise<unknown>) => {
+        const began = performance.now();
+        await work();
+        return performance.now() - began;
+      };
+      const writes = async () => {
+        for (let i = 0; i < 20; i++) {
+          await application.query('insert into hidden_many_40 values (40) on conflict do nothing');
+          await new Promise((resolve) => setTimeout(resolve, 20));
+        }
+      };
+      const [migrated, written] = await Promise.all([
+        elapsed(() => migration.query('alter table hidden_many rename to many')),
+        elapsed(writes),
+      ]);
+      expect(migrated).toBeLessThan(2_500);
+      expect(written).toBeLessThan(3_500);
+      await blocker.query('rollback');
+      expect((await readSessionContext(control, matcher)).missing).not.toEqual([]);
+      // The same session goes on covering what comes: nothing is left behind by the one that gave up.
+      await migration.query('begin; alter table many rename to many_b; alter table many_b rename to many; commit');
+      expect((await readSessionContext(control, matcher)).missing).toEqual([]);
+      await Promise.all([blocker.end(), application.end(), migration.end()]);
+    });
+
     test('fires in a session that replays replicated changes, too', async () => {
       const lines = await inSession(async (client) => {
         await client.query('set session_replication_role = replica');
