@@ -1,4 +1,4 @@
-import type { Document } from 'mongodb';
+import { BSONRegExp, type Document } from 'mongodb';
 
 /** Decides which collections the patterns of a source mean. */
 export interface CollectionMatcher {
@@ -108,7 +108,8 @@ function oplogFilter(included: readonly Pattern[], excluded: readonly Pattern[])
   const names = included.map((p) =>
     isLiteral(p)
       ? `${p.database}.${p.collection}`
-      : new RegExp(`^${expression(p.database)}\\.${expression(p.collection)}$`, 's'),
+      : // Of a RegExp the driver would not send the flag.
+        new BSONRegExp(`^${expression(p.database)}\\.${expression(p.collection)}$`, 's'),
   );
   const ns = { ...(all ? {} : { $in: [...names, COMMAND_NAMESPACE] }), ...not };
   return Object.keys(ns).length === 0 ? {} : { ns };

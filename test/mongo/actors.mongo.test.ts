@@ -85,6 +85,15 @@ describe.skipIf(await mongoMissing())('who wrote, by the server’s own word', (
     for (const record of records) expect(record.actor).toMatchObject(verified('app1'));
   });
 
+  test('so are those of a collection whose name has a line end', async () => {
+    const records = await recordsOf('app1', '', (client) => client.db(DB).collection('two\nlines').insertOne({}));
+    expect(records.at(-1)).toMatchObject({
+      action: 'insert',
+      object: { collection: 'two\nlines' },
+      actor: verified('app1'),
+    });
+  });
+
   test('transactions are attributed by the event itself, updateMany inside of them too', async () => {
     const records = await recordsOf('app2', '&retryWrites=false', async (client) => {
       await client.withSession((session) =>

@@ -1,4 +1,4 @@
-import { MongoNetworkError, MongoServerError } from 'mongodb';
+import { BSONRegExp, MongoNetworkError, MongoServerError } from 'mongodb';
 import { describe, expect, test } from 'vitest';
 import type { Deployment } from '../../../connectors/mongodb/client.ts';
 import { oneRouterUrl, splitsLargeEvents } from '../../../connectors/mongodb/client.ts';
@@ -177,7 +177,7 @@ describe('collection patterns', () => {
     expect(collectionMatcher(['*']).oplogFilter).toEqual({});
     expect(collectionMatcher(['*', '!shop.sessions']).oplogFilter).toEqual({ ns: { $nin: ['shop.sessions'] } });
     expect(collectionMatcher(['shop.*', 'crm.a.b', '!shop.sessions']).oplogFilter).toEqual({
-      ns: { $in: [/^shop\..*$/s, 'crm.a.b', 'admin.$cmd'], $nin: ['shop.sessions'] },
+      ns: { $in: [new BSONRegExp('^shop\\..*$', 's'), 'crm.a.b', 'admin.$cmd'], $nin: ['shop.sessions'] },
     });
   });
 
