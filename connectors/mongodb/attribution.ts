@@ -31,7 +31,7 @@ export class Attribution {
   readonly #options: AttributionOptions;
   readonly #join: OplogJoin | null;
   #askedMs = Number.NEGATIVE_INFINITY;
-  #saidView: ViewState | null = null;
+  #saidView: ViewState = 'ready';
   #saidUsers = false;
 
   constructor(options: AttributionOptions) {
@@ -105,8 +105,9 @@ export class Attribution {
 
   #say(state: ViewState): void {
     const { log, view } = this.#options;
-    if (state === this.#saidView || state === 'ready') return;
+    if (state === this.#saidView) return;
     this.#saidView = state;
+    if (state === 'ready') return;
     const why = state === 'oplog_view_missing' ? 'does not exist' : 'may not be read by the user';
     log.warn(
       {
