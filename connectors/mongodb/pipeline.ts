@@ -9,8 +9,8 @@ export type StreamStart = { readonly time: ClusterTime } | { readonly token: str
 /**
  * How much of an event is asked for. `whole`: everything. `guarded`: what fits; the guard costs the server a sixth of its
  * work, so it is put in when the first event was too large, and stays. `single`: the same, one event a reply, to find one
- * that does not fit all the same; `bare`: without images; `key`: without the description of the update too; `past`: like
- * `key`, and what no reply can hold at all is passed over.
+ * that does not fit all the same; `bare`: without images; `key`: without the description of the update too; `past`: what
+ * no reply can hold at all is passed over, and the event behind it is `guarded`, also where its own key is long.
  */
 export type Detail = 'whole' | 'guarded' | 'single' | 'bare' | 'key' | 'past';
 
@@ -29,6 +29,8 @@ const DELIVERABLE: Document = {
   $match: { $expr: { $lte: [{ $strLenBytes: '$_id._data' }, DELIVERABLE_TOKEN_CHARS] } },
 };
 
+const LARGE_FIELDS = ['fullDocument', 'fullDocumentBeforeChange', 'updateDescription'];
+
 const DOCUMENT_OPERATIONS = ['insert', 'update', 'replace', 'delete'];
 
 export interface PipelineOptions {
@@ -46,10 +48,9 @@ export function streamPipeline(options: PipelineOptions): Document[] {
   const images = { fullDocument: 'whenAvailable', fullDocumentBeforeChange: 'whenAvailable' };
   const stages: Document[] = [{ $changeStream: { ...images, ...stream(start, cluster) } }, ...filter(options)];
   if (detail === 'bare') stages.push({ $unset: ['fullDocument', 'fullDocumentBeforeChange'] });
-  else if (detail === 'key' || detail === 'past') {
-    if (detail === 'past') stages.push(DELIVERABLE);
-    stages.push({ $unset: ['fullDocument', 'fullDocumentBeforeChange', 'updateDescription'] });
-  } else {
+  else if (detail === 'key') stages.push({ $unset: LARGE_FIELDS });
+  else {
+    if (detail === 'past') stages.push(DELIVERABLE, LONG_KEY_GUARD);
     if (detail !== 'whole') stages.push(options.split ? PIECE_GUARD : SIZE_GUARD);
     if (options.split) stages.push({ $changeStreamSplitLargeEvent: {} });
   }
@@ -113,13 +114,31 @@ const SIZE_GUARD: Document = {
 };
 
 /**
+ * The key and the token, twice in a reply, add to that. Up to this length they fit beside the largest sum; with a longer one
+ * the event is left with its key, when all of it together is too large.
+ */
+const SHORT_TOKEN_CHARS = 4096;
+const LONG_KEY_GUARD: Document = {
+  $replaceWith: either(
+    {
+      $and: [
+        { $gt: [{ $strLenBytes: '$_id._data' }, SHORT_TOKEN_CHARS] },
+        tooLarge(...LARGE_FIELDS.map((field) => `$${field}`), '$documentKey', '$_id', '$_id'),
+      ],
+    },
+    without(...LARGE_FIELDS),
+    '$$ROOT',
+  ),
+};
+
+/**
  * A piece has one field of the event at least, and its token twice. Only what no piece can hold is left out, so an event that
  * was delivered without this guard is split alike with it, and a stream goes on in the middle of one.
  */
 const LARGEST_PIECE_BYTES = 16 * 1024 * 1024 + 8 * 1024 - 512;
 const PIECE_GUARD: Document = {
   $set: Object.fromEntries(
-    ['fullDocument', 'fullDocumentBeforeChange', 'updateDescription'].map((field) => {
+    LARGE_FIELDS.map((field) => {
       const bytes = { $add: [size(`$${field}`), size('$_id'), size('$_id')] };
       return [field, either({ $gt: [bytes, LARGEST_PIECE_BYTES] }, '$$REMOVE', `$${field}`)];
     }),

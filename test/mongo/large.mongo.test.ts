@@ -210,22 +210,35 @@ describe.each([GUARDED, SPLITTING])('a key that no reply can hold, on %s', async
     await using database = server.createDatabase();
     await using client = new MongoClient(server.url);
     await client.db(database.name).createCollection('a');
-    const a = client.db(database.name).collection<{ _id: string }>('a');
+    const a = client.db(database.name).collection<{ _id: string; text?: string }>('a');
     await using capture = await startCapture({ url: server.url, source: { collections: [`${database.name}.*`] } });
     const gaps = () => capture.records().filter((r) => r.kind === 'gap');
-    // Among others, and as the last one for a while: then the reply has its token once more.
-    for (const [round, mb] of [5, 3.5].entries()) {
+    const long = 'l'.repeat(2.5 * MB);
+    // The one behind it is as good as ever, or without what does not fit beside its key. None: the reply has its token once more.
+    const rounds = [
+      { mb: 5, behind: { _id: 'behind 0', text: 'small' } },
+      { mb: 4, behind: { _id: long, text: 'x'.repeat(5 * MB) } },
+      { mb: 3.5, behind: null },
+    ];
+    for (const [round, { mb, behind }] of rounds.entries()) {
       await a.insertOne({ _id: `before ${round}` });
       await a.insertOne({ _id: 'k'.repeat(mb * MB) });
-      if (round === 0) await a.insertOne({ _id: `after ${round}` });
+      if (behind !== null) await a.insertOne(behind);
       await until(() => gaps().length > round, { what: 'the gap record', timeoutMs: 60_000 });
     }
     await capture.stop();
     await capture.start();
     await a.insertOne({ _id: 'last' });
-    const keys = (await capture.changes('a')).map((r) => (r.object.key as Document)['_id']);
-    expect(keys).toEqual(['before 0', 'after 0', 'before 1', 'last']);
-    expect(gaps().map((r) => r['details'])).toMatchObject(Array(2).fill({ cause: 'event_undeliverable' }));
+    const insert = { action: 'insert', before: 0, after: 'small', missing: undefined };
+    expect((await capture.changes('a')).map(outline)).toEqual([
+      { ...insert, key: 'before 0' },
+      { ...insert, key: 'behind 0' },
+      { ...insert, key: 'before 1' },
+      { ...insert, key: long, after: 0, missing: { after: 'too_large' } },
+      { ...insert, key: 'before 2' },
+      { ...insert, key: 'last' },
+    ]);
+    expect(gaps().map((r) => r['details'])).toMatchObject(Array(3).fill({ cause: 'event_undeliverable' }));
     for (const gap of gaps()) {
       const { from, to } = gap['details'] as { from: string; to: string };
       expect(Number(from)).toBeLessThanOrEqual(Number(to));
