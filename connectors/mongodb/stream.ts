@@ -99,7 +99,8 @@ export class MongoStream implements SourceStream {
         await this.#follow(signal);
       } catch (error) {
         if (signal.aborted) return;
-        this.#afterError(error);
+        if (error instanceof CursorFailed) this.#afterFailure(error.cause);
+        else throw this.#otherError(error);
       }
     }
   }
@@ -122,7 +123,7 @@ export class MongoStream implements SourceStream {
    * when the reply is too large as a whole, which is taken for it while such an event is looked for. An outage that looks alike
    * costs nothing: then nothing is read at all, and the next stream begins anew.
    */
-  #afterError(error: unknown): void {
+  #afterFailure(error: unknown): void {
     const { log, name } = this.#options.host;
     const lost = historyLost(error);
     if (lost !== null) this.#options.onLost(lost);
@@ -145,6 +146,12 @@ export class MongoStream implements SourceStream {
     this.#detail = less;
   }
 
+  /** Of another command: the server’s word on it is none on the stream. A cursor that loses its connection may take others along. */
+  #otherError(error: unknown): Error {
+    if (isConnectionClosed(error)) this.#options.onClosed();
+    return mongoError(error, this.#options.host.name);
+  }
+
   /** Looking for one event that does not fit, and able to ask for less of it. A half of an event cannot be. */
   #isSearching(): boolean {
     const detail = this.#detail;
@@ -161,7 +168,7 @@ export class MongoStream implements SourceStream {
       pipeline: this.#pipeline(detail),
       batchSize: MANY.has(detail) ? batchSize : 1,
       signal,
-    });
+    }).catch(failed);
     try {
       await this.#read(cursor, signal);
     } finally {
@@ -342,9 +349,20 @@ export class MongoStream implements SourceStream {
   }
 }
 
+/** The change stream itself failed, and not another command beside it. */
+class CursorFailed extends Error {
+  constructor(cause: unknown) {
+    super('the change stream failed', { cause });
+  }
+}
+
+function failed(cause: unknown): never {
+  throw new CursorFailed(cause);
+}
+
 /** The next reply. It may fail while the one before is being written: that is seen when it is waited for, or not at all. */
 function askedFor(cursor: RawCursor): Promise<RawBatch> {
-  const coming = cursor.next();
+  const coming = cursor.next().catch(failed);
   coming.catch(() => undefined);
   return coming;
 }

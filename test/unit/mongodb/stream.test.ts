@@ -1,6 +1,6 @@
 // What the stream does with replies that come, or fail to come, while the one before is still being written.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { BSON, type Document, Long, type MongoClient, MongoNetworkError, Timestamp } from 'mongodb';
+import { BSON, type Document, Long, type MongoClient, MongoNetworkError, MongoServerError, Timestamp } from 'mongodb';
 import { expect, test } from 'vitest';
 import type { Attribution } from '../../../connectors/mongodb/attribution.ts';
 import type { Deployment } from '../../../connectors/mongodb/client.ts';
@@ -121,4 +121,21 @@ test('a stream that looks for the event that closes the connection goes back to 
   await stream.run(AbortSignal.any([end.signal, AbortSignal.timeout(5_000)]));
   expect(sizes).toEqual([1, 3]);
   expect(starts[1]).toMatchObject({ startAfter: token(8) });
+});
+
+test.each([
+  new MongoServerError({ code: 10334, errmsg: 'BSONObj size is invalid' }),
+  new MongoServerError({ code: 136, errmsg: 'CollectionScan died' }),
+  new MongoNetworkError('connection closed'),
+])('what the query for the writers meets with says nothing of the stream: %s', async (error) => {
+  const lost: string[] = [];
+  const attribution = { refresh: async () => undefined, prepare: () => Promise.reject(error) };
+  const { stream, starts } = newStream(async () => reply(OPEN, 5, 'firstBatch', [invalidate(5)]), {
+    suspicious: true,
+    attribution: attribution as unknown as Attribution,
+    onLost: (cause) => lost.push(cause),
+  });
+  await expect(stream.run(new AbortController().signal)).rejects.toMatchObject({ retry: 'soon' });
+  expect(starts).toHaveLength(1);
+  expect(lost).toEqual([]);
 });
