@@ -13,6 +13,8 @@ export interface Drain {
   readonly changes: number;
   /** Whether it writes records that can be counted. */
   readonly writes: boolean;
+  /** Other changes follow behind the backlog: the group that ends it may hold some of them. */
+  readonly goesOn?: boolean;
 }
 
 /**
@@ -30,7 +32,7 @@ export async function withDrains<T>(work: (drain: (run: Drain) => Promise<Measur
 }
 
 async function drainOnce(run: Drain, directory: string): Promise<Measured> {
-  const { name, command, environment, changes, writes } = run;
+  const { name, command, environment, changes, writes, goesOn = false } = run;
   const out = join(directory, 'out.ndjson');
   const log = join(directory, 'log');
   const env = { ...environment, EXPECTED: String(changes), OUT: out, BENCH_DATA: directory };
@@ -39,15 +41,15 @@ async function drainOnce(run: Drain, directory: string): Promise<Measured> {
   if (measured.exitCode !== 0) {
     throw new Error(`${name} ended with ${measured.exitCode}:\n${readFileSync(log, 'utf8').slice(-2000)}`);
   }
-  if (writes) await requireChanges(out, changes, name);
+  if (writes) await requireChanges(out, changes, name, goesOn);
   return measured;
 }
 
 /** A fast wrong answer is worth nothing: every change must be there. */
-async function requireChanges(file: string, expected: number, name: string): Promise<void> {
+async function requireChanges(file: string, expected: number, name: string, orMore: boolean): Promise<void> {
   let count = 0;
   for await (const line of createInterface({ input: createReadStream(file) })) {
     if (!/"kind":"(capture|schema|head)"/.test(line.slice(0, 300))) count++;
   }
-  if (count !== expected) throw new Error(`${name} wrote ${count} of ${expected} changes`);
+  if (orMore ? count < expected : count !== expected) throw new Error(`${name} wrote ${count} of ${expected} changes`);
 }
