@@ -76,6 +76,8 @@ export class MongoStream implements SourceStream {
   #detail: Detail;
   /** How far the first reply had looked, where events are passed over. */
   #looked: ClusterTime | null = null;
+  /** It is certain that an event cannot be had: the server has said so, or it was looked for a second time. */
+  #refused = false;
   /** What is gone back to behind an event that was too large. */
   #usual: Detail = 'whole';
   /** Token of an event that was seen: a proof of this history for the next start. */
@@ -131,6 +133,7 @@ export class MongoStream implements SourceStream {
     if (closed) this.#options.onClosed();
     const large = isEventTooLarge(error);
     if (large) this.#usual = 'guarded';
+    if (large && this.#detail === 'key') this.#refused = true;
     if (!large && !(closed && this.#isSearching())) throw mongoError(error, name);
     const less = LESS[this.#detail];
     if (less === null) {
@@ -208,12 +211,19 @@ export class MongoStream implements SourceStream {
           coming = askedFor(cursor);
           continue;
         }
+        // The connection may have been closed for another reason: then a second look finds nothing to be passed over.
+        if (!this.#refused) {
+          this.#refused = true;
+          this.#detail = 'single';
+          return;
+        }
         this.#passedOver(batch);
       }
       await this.#write(batch, signal);
       this.#start = { token: batch.token };
       if (passed) {
         this.#detail = this.#usual;
+        this.#refused = false;
         return;
       }
       if (ended) {

@@ -31,7 +31,7 @@ const reply = (id: number, seconds: number, field: 'firstBatch' | 'nextBatch', e
   ),
 });
 
-/** A stream whose every batch takes a while to write, on a server that answers as told. Gives its places and where it was opened. */
+/** A stream whose every batch takes a while to write, on a server that answers as told. Gives its places, where it was opened and its gaps. */
 function newStream(
   answer: (command: Document, opened: number) => Promise<Document>,
   more: Partial<MongoStreamOptions> = {},
@@ -45,7 +45,13 @@ function newStream(
   };
   const session = { endSession: async () => undefined };
   const client = { db: () => ({ command }), startSession: () => session } as unknown as MongoClient;
-  const output = { full: false, reached: (p: Position) => places.push(p), idle: (p: Position) => places.push(p) };
+  const gaps: unknown[] = [];
+  const output = {
+    full: false,
+    reached: (p: Position) => places.push(p),
+    idle: (p: Position) => places.push(p),
+    control: (record: unknown) => gaps.push(record),
+  };
   const actors = createActorStage({ source: 'docs', metrics: new ActorMetrics() });
   const metrics = { changes: 0, transactions: 0, bytes: 0, lagMs: 0, state: 'streaming', lastError: null };
   const host = { name: 'docs', log: memoryLog().log, output, actors, now: () => 0, metrics } as unknown as SourceHost;
@@ -71,7 +77,7 @@ function newStream(
     remember: () => undefined,
     ...more,
   });
-  return { stream, places, starts };
+  return { stream, places, starts, gaps };
 }
 
 test('a connection that is lost while a batch is written ends the stream, and not the process', async () => {
@@ -138,4 +144,27 @@ test.each([
   await expect(stream.run(new AbortController().signal)).rejects.toMatchObject({ retry: 'soon' });
   expect(starts).toHaveLength(1);
   expect(lost).toEqual([]);
+});
+
+const isPassing = (command: Document) => JSON.stringify(command['pipeline']).includes('$strLenBytes');
+
+test.each([
+  ['for a while, as an outage does', 3, 0],
+  ['each time but where large keys are left out', Number.POSITIVE_INFINITY, 1],
+])('a server that closes the connection %s', async (_how, closings, expected) => {
+  const end = new AbortController();
+  let passed = 0;
+  const answer = async (command: Document, opened: number) => {
+    if (!command['aggregate']) return reply(OPEN, 8, 'nextBatch');
+    if (isPassing(command)) passed++;
+    else if (passed > 1 || opened > closings + 1) end.abort();
+    else throw new MongoNetworkError('connection closed');
+    return reply(OPEN, 6, 'firstBatch', [invalidate(6)]);
+  };
+  const { stream, gaps } = newStream(answer, { suspicious: true });
+  await stream.run(end.signal);
+  expect(gaps).toMatchObject(
+    Array(expected).fill({ kind: 'gap', details: { cause: 'event_undeliverable', from: '1.1', to: '6.1' } }),
+  );
+  expect(gaps).toHaveLength(expected);
 });
