@@ -2,7 +2,7 @@
 import { type PendingMessage, pendingMessage } from './message.ts';
 import type { AttachOptions } from './options.ts';
 import { bindActor } from './scope.ts';
-import { emitStatement, type StatementKind, statementKind, XID_QUERY } from './sql-text.ts';
+import { emitStatement, type StatementKind, statementKind, withoutQuoted, XID_QUERY } from './sql-text.ts';
 
 /** What is used of a query of postgres.js: a promise that runs when it is awaited, by handing itself to its `handler`. */
 export interface SqlQuery extends Promise<unknown> {
@@ -53,9 +53,9 @@ interface Connection {
   reserved: (() => void) | null;
 }
 
-/** A text of several statements that begins, ends or rolls back something behind its first. May err, in comments and strings. */
+/** A text of several statements, without its quoted parts, that begins, ends or rolls back something behind its first. */
 const TURNS_LATER = /;\s*(?:begin|start|commit|end|rollback|abort|prepare)\b/i;
-/** A text whose last statement ends the transaction. */
+/** A text, without its quoted parts, whose last statement ends the transaction. */
 const ENDS_LAST = /;\s*(?:commit|end|rollback|abort)(?:\s+(?:work|transaction))?[\s;]*$/i;
 
 /** Where queries of `sql` go when it is the one of a transaction, a savepoint or a reserved connection. */
@@ -78,13 +78,14 @@ export function runOn(channel: Channel, query: SqlQuery, handler: Handler, optio
   const kind = kindOf(text, options);
   if (kind === 'control') followTransaction(channel, text);
   const message = kind === 'write' || kind === 'other' ? pendingMessage(options) : undefined;
+  const turnsLater = text.includes(';') && TURNS_LATER.test(withoutQuoted(text));
   const run = () => {
     handler(query);
-    if (TURNS_LATER.test(text)) turned(channel, text);
+    if (turnsLater) turned(channel, text);
   };
   if (message === undefined) run();
   else if (channel.said.open) sayThen(channel, message, query, run);
-  else if (kind === 'write' && mayBeWrapped(query) && !TURNS_LATER.test(text)) {
+  else if (kind === 'write' && mayBeWrapped(query) && !turnsLater) {
     wrapInTransaction(channel, message, query);
   } else run();
 }
@@ -246,7 +247,8 @@ function followTransaction({ said }: Channel, text: string): void {
  */
 function turned({ said }: Channel, text: string): void {
   said.emitted = null;
-  said.open = !ENDS_LAST.test(text) || /--|\/\*/.test(text);
+  // Where standard_conforming_strings is off, a string goes on behind such a quote.
+  said.open = !ENDS_LAST.test(withoutQuoted(text)) || text.includes("\\'");
 }
 
 function kindOf(text: string, { isWrite }: AttachOptions): StatementKind {

@@ -58,13 +58,102 @@ export function statementKind(sql: string): StatementKind {
   return TABLE_DDL.test(text) && !/\bconcurrently\b/i.test(text) ? 'write' : 'other';
 }
 
+const STARTS_QUOTED = /--|\/\*|\$(?:[a-z_\u0080-\uffff][\w\u0080-\uffff]*)?\$|['"]/gi;
+const NAME_BEFORE = /[\w$\u0080-\uffff]/;
+const LINE_END = /[\n\r]/g;
+const COMMENT_EDGE = /\/\*|\*\//g;
+
+/**
+ * The text with a space for every character of its comments, strings, dollar quotes, quoted names and `begin atomic` bodies: what
+ * is left are the statements' own words, at the places where they stood. Backslashes escape in E'' strings only, as the server
+ * reads them unless `standard_conforming_strings` is off.
+ */
+export function withoutQuoted(sql: string): string {
+  let bare = '';
+  let kept = 0;
+  STARTS_QUOTED.lastIndex = 0;
+  for (let found = STARTS_QUOTED.exec(sql); found !== null; found = STARTS_QUOTED.exec(sql)) {
+    const { 0: mark, index } = found;
+    // A dollar inside of a name begins nothing.
+    if (mark[0] === '$' && NAME_BEFORE.test(sql[index - 1] ?? '')) {
+      STARTS_QUOTED.lastIndex = index + 1;
+      continue;
+    }
+    const end = endOfQuoted(sql, mark, index);
+    bare += sql.slice(kept, index) + ' '.repeat(end - index);
+    kept = STARTS_QUOTED.lastIndex = end;
+  }
+  return withoutBodies(bare + sql.slice(kept));
+}
+
+/** Where what begins with `mark` at `start` ends; the text's end when it does not. */
+function endOfQuoted(sql: string, mark: string, start: number): number {
+  const from = start + mark.length;
+  if (mark === '--') return endOfLine(sql, from);
+  if (mark === '/*') return endOfComment(sql, from);
+  const escapes = mark === "'" && /e/i.test(sql[start - 1] ?? '') && !NAME_BEFORE.test(sql[start - 2] ?? '');
+  for (let at = sql.indexOf(mark, from); at !== -1; at = sql.indexOf(mark, at + 1)) {
+    if (escapes && isEscaped(sql, at, from)) continue;
+    if (mark.length > 1 || sql[at + 1] !== mark) return at + mark.length;
+    // A doubled quote stands for one.
+    at++;
+  }
+  return sql.length;
+}
+
+function endOfLine(sql: string, from: number): number {
+  LINE_END.lastIndex = from;
+  return LINE_END.test(sql) ? LINE_END.lastIndex : sql.length;
+}
+
+/** Comments nest. */
+function endOfComment(sql: string, from: number): number {
+  COMMENT_EDGE.lastIndex = from;
+  for (let depth = 1; depth > 0; ) {
+    const edge = COMMENT_EDGE.exec(sql);
+    if (edge === null) return sql.length;
+    depth += edge[0] === '/*' ? 1 : -1;
+  }
+  return COMMENT_EDGE.lastIndex;
+}
+
+/** Whether an odd number of backslashes stands before `at`. */
+function isEscaped(sql: string, at: number, from: number): boolean {
+  let before = at;
+  while (before > from && sql[before - 1] === '\\') before--;
+  return (at - before) % 2 === 1;
+}
+
+const BODY_WORDS = /\bbegin\s+atomic\b|\bcase\b|\bend\b/gi;
+
+/** The body of a routine in the SQL standard's form is part of its statement, though its own statements end in semicolons. */
+function withoutBodies(bare: string): string {
+  let depth = 0;
+  let text = '';
+  let kept = 0;
+  for (const { 0: word, index } of bare.matchAll(BODY_WORDS)) {
+    const begins = /^begin/i.test(word);
+    if (begins === depth > 0) continue;
+    if (begins) {
+      text += bare.slice(kept, index);
+      kept = index;
+      depth = 1;
+    } else if (/^case/i.test(word)) depth++;
+    else if (--depth === 0) {
+      text += ' '.repeat(index + word.length - kept);
+      kept = index + word.length;
+    }
+  }
+  return depth > 0 ? text : text + bare.slice(kept);
+}
+
 /** A first statement behind which the rest of a text is in a transaction, or in what is left of one. */
 const BEGINS = /^\s*(?:begin|start\s+transaction)\b[a-z\s,]*;/i;
 const ROLLS_BACK_TO = /^\s*rollback\s+(?:(?:work|transaction)\s+)?to\b[^;]*;/i;
 
 /** Whether a text of several statements rolls back to a savepoint first: what was said before may no longer be said. */
 export function rollsBackFirst(sql: string): boolean {
-  return ROLLS_BACK_TO.test(sql);
+  return sql.includes(';') && ROLLS_BACK_TO.test(withoutQuoted(sql));
 }
 
 /**
@@ -72,8 +161,11 @@ export function rollsBackFirst(sql: string): boolean {
  * message behind that, or null when it is not one or changes nothing.
  */
 export function emitBehindFirst(sql: string, statement: string): string | null {
-  const first = (BEGINS.exec(sql) ?? ROLLS_BACK_TO.exec(sql))?.[0];
-  if (first === undefined) return null;
-  const rest = sql.slice(first.length);
-  return statementKind(rest) === 'control' || !WRITES_IN_QUERY.test(rest) ? null : `${first}${statement};${rest}`;
+  if (!sql.includes(';')) return null;
+  const bare = withoutQuoted(sql);
+  const end = (BEGINS.exec(bare) ?? ROLLS_BACK_TO.exec(bare))?.[0].length;
+  if (end === undefined) return null;
+  const rest = sql.slice(end);
+  if (statementKind(rest) === 'control' || !WRITES_IN_QUERY.test(rest)) return null;
+  return `${sql.slice(0, end)}${statement};${rest}`;
 }

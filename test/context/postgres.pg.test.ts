@@ -269,6 +269,30 @@ it('a transaction that is begun inside of a longer text is never ended by the he
   expect(seen).toEqual(['a alice', 'unnamed null', 'b alice']);
 });
 
+it('words of transactions in strings, bodies and comments are none', async (sql, database) => {
+  const reserved = await sql.reserve();
+  const texts = [
+    "create function f1() returns void language plpgsql as $$ begin insert into item values ('f'); end $$",
+    "create function f2() returns void language sql begin atomic insert into item values ('f'); end",
+    "select '; commit'",
+    'select 1 /* ; rollback */',
+  ];
+  await withActor(alice, async () => {
+    for (const text of texts) await reserved.unsafe(text);
+    await reserved`insert into item values ('a')`;
+    await reserved`begin`;
+    for (const text of texts) await reserved.unsafe(text.replace(/f(\d)/, 'g$1'));
+    await reserved`insert into item values ('gone')`;
+    await reserved`rollback`;
+    await reserved.unsafe("insert into item values ('; end')");
+    await reserved.unsafe("begin; insert into item values ('unnamed'); commit -- done");
+    await reserved`insert into item values ('b')`;
+  });
+  reserved.release();
+  const seen = whoDidWhat(await database.transactions()).map(({ text, actor }) => `${text} ${actor}`);
+  expect(seen).toEqual(['a alice', '; end alice', 'unnamed null', 'b alice']);
+});
+
 it('a pool of one never gives a change another request’s actor', async (sql, database) => {
   const work = Array.from({ length: 200 }, async (_, n) => {
     const id = n % 5 === 0 ? null : `user-${n}`;

@@ -1,6 +1,12 @@
 import pg from 'pg';
 import { describe, expect, test } from 'vitest';
-import { emitBehindFirst, quoteLiteral, statementKind } from '../../src/context/sql-text.ts';
+import {
+  emitBehindFirst,
+  quoteLiteral,
+  rollsBackFirst,
+  statementKind,
+  withoutQuoted,
+} from '../../src/context/sql-text.ts';
 import { auditedDatabase } from './support/wal.ts';
 
 describe('statementKind', () => {
@@ -56,6 +62,41 @@ describe('statementKind', () => {
   });
 });
 
+describe('withoutQuoted', () => {
+  test.each([
+    ["select '; end'; commit", 'select ; commit'],
+    ["select 'it''s; end' || 'x'", 'select ||'],
+    ["select E'\\'; end' || e'\\\\'; commit", 'select E || e ; commit'],
+    ["select E'a''\\'; end'; commit", 'select E ; commit'],
+    ["select type'\\'; commit", 'select type ; commit'],
+    ['rollback to "a;b"; insert', 'rollback to ; insert'],
+    ['do $$ begin perform 1; end $$; commit', 'do ; commit'],
+    ['do $a$ $$; end $b$ $a$; commit', 'do ; commit'],
+    ['select a$b$ from t; end', 'select a$b$ from t; end'],
+    ['select $1, $2; end', 'select $1, $2; end'],
+    ['commit -- ; begin\n; end', 'commit ; end'],
+    ['commit /* ; begin /* ; */ ; end */; end', 'commit ; end'],
+    ["select 'open; end", 'select'],
+    ['select $$ open; end', 'select'],
+    ['select /* open; end', 'select'],
+    [
+      'create function f(a int) returns int begin atomic; select case a when 1 then 2 end; end; commit',
+      'create function f(a int) returns int ; commit',
+    ],
+    ['begin; select case when a then b end; end', 'begin; select case when a then b end; end'],
+  ])('of %s leaves %s', (sql, left) => {
+    const bare = withoutQuoted(sql);
+    expect(bare.replace(/\s+/g, ' ').trim()).toBe(left);
+    expect(bare).toHaveLength(sql.length);
+    for (let at = 0; at < sql.length; at++) expect([' ', sql[at]]).toContain(bare[at]);
+  });
+
+  test('ends soon on hostile text', () => {
+    const texts = ["E'\\'".repeat(3e5), '$a'.repeat(5e5), '/*'.repeat(5e5), '$'.repeat(1e6), `E'${'\\'.repeat(1e6)}`];
+    for (const text of texts) expect(withoutQuoted(text).length).toBeLessThanOrEqual(text.length);
+  });
+});
+
 test('emitBehindFirst puts the message behind a begin or a rollback that something is changed after', () => {
   expect(emitBehindFirst('begin; insert into t values (1); commit', 'M')).toBe(
     'begin;M; insert into t values (1); commit',
@@ -67,6 +108,14 @@ test('emitBehindFirst puts the message behind a begin or a rollback that somethi
     'rollback to savepoint s;M; insert into t values (1)',
   );
   expect(emitBehindFirst('ROLLBACK WORK TO s;update t set a=1', 'M')).toBe('ROLLBACK WORK TO s;M;update t set a=1');
+  expect(emitBehindFirst('rollback to "a;b"; insert into t values (1)', 'M')).toBe(
+    'rollback to "a;b";M; insert into t values (1)',
+  );
+  expect(emitBehindFirst('begin /* ; */; delete from t', 'M')).toBe('begin /* ; */;M; delete from t');
+  expect(emitBehindFirst('begin; do $$ begin delete from t; end $$', 'M')).toBe(
+    'begin;M; do $$ begin delete from t; end $$',
+  );
+  expect(rollsBackFirst('rollback to s -- ; select 1')).toBe(false);
   expect(emitBehindFirst('rollback; insert into t values (1)', 'M')).toBeNull();
   expect(emitBehindFirst('begin', 'M')).toBeNull();
   expect(emitBehindFirst('begin; select 1; commit', 'M')).toBeNull();
