@@ -16,5 +16,9 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
     /no answer|acknowledge|in time/,
     'Look whether the receiver is overloaded, or a firewall or proxy stands in between.',
   ],
+  [
+    /^throttled|^429\b|^5\d\d |HTTP 5\d\d/,
+    'The receiver is busy or has a fault of its own: look at its load and its log.',
+  ],
   [/^http_4/, 'Look whether the URL, the format and the form of the requests are what the receiver takes.'],
 ];
