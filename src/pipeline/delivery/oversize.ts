@@ -36,16 +36,20 @@ export function digestValues(line: Buffer, limit: number): Buffer | null {
 
 function candidatesOf(editor: LineEditor): Candidate[] {
   const candidates: Candidate[] = [];
+  const reduced = isReduced(editor);
   for (const parent of BULKY) {
     const member = editor.member(parent);
     if (member === undefined) continue;
     const inner = editor.inner(parent);
     if (inner.length === 0) candidates.push({ parent, member: null, bytes: member.end - member.valueStart });
     for (const each of inner) {
-      if (!isDigests(parent, each)) candidates.push({ parent, member: each, bytes: each.end - each.valueStart });
+      if (reduced && isDigests(parent, each)) continue;
+      candidates.push({ parent, member: each, bytes: each.end - each.valueStart });
     }
   }
-  return candidates.sort((a, b) => b.bytes - a.bytes);
+  // A member of that name which is not ours goes first: two could not stand there.
+  const inOurPlace = ({ parent, member }: Candidate) => Number(member !== null && isDigests(parent, member));
+  return candidates.sort((a, b) => inOurPlace(b) - inOurPlace(a) || b.bytes - a.bytes);
 }
 
 /** How many of the largest are needed, at least `atLeast`, to save `excess` bytes. */
@@ -58,12 +62,13 @@ function firstEnough(candidates: readonly Candidate[], atLeast: number, excess: 
 
 function withoutCandidates(line: Buffer, taken: readonly Candidate[]): Buffer {
   const editor = new LineEditor(line);
-  const digests = earlierDigests(editor);
+  const reduced = isReduced(editor);
+  const digests = reduced ? earlierDigests(editor) : [];
   for (const parent of BULKY) {
     const here = taken.filter((candidate) => candidate.parent === parent);
     const gone = new Set(here.map(({ member }) => member?.start));
     const inner = editor.inner(parent);
-    const kept = inner.filter((member) => !gone.has(member.start) && !isDigests(parent, member));
+    const kept = inner.filter((member) => !gone.has(member.start) && !(reduced && isDigests(parent, member)));
     if (here.length > 0 || kept.length < inner.length) {
       // `details` stays: the digests are written into it.
       if (kept.length > 0 || parent === 'details') editor.replace(parent, objectOf(line, kept));
@@ -72,7 +77,7 @@ function withoutCandidates(line: Buffer, taken: readonly Candidate[]): Buffer {
     for (const { member } of here) {
       const value = member ?? editor.member(parent)!;
       const path = member === null ? parent : `${parent}.${JSON.parse(`"${member.name}"`)}`;
-      editor.missing(path, 'too_large');
+      editor.missing(path, TOO_LARGE);
       digests.push(`${JSON.stringify(path)}:${digestOf(line.subarray(value.valueStart, value.end))}`);
     }
   }
@@ -85,6 +90,13 @@ const DIGESTS = 'digests';
 function isDigests(parent: string, { name }: Member): boolean {
   return parent === 'details' && name === DIGESTS;
 }
+
+/** True for what an earlier reduction left: only then are `details.digests` ours and not the record's own. */
+function isReduced(editor: LineEditor): boolean {
+  return Object.values(editor.value('missing') ?? {}).includes(TOO_LARGE);
+}
+
+const TOO_LARGE = 'too_large';
 
 /** What an earlier reduction left: a receiver may want a record smaller than it said, and the first digests must survive that. */
 function earlierDigests(editor: LineEditor): string[] {

@@ -135,6 +135,25 @@ describe('a record over the limit', () => {
     expect(sent.after).toBeUndefined();
   });
 
+  test('whose own details have digests gives them up first, and they are not taken for ours', () => {
+    const own = { a: 1, b: ['x'] };
+    const record = {
+      ...sampleRecord(1),
+      kind: 'event',
+      details: { digests: own, big: 'd'.repeat(5000), more: 'm'.repeat(1500) },
+    };
+    const first = digestValues(lineOf(record), 3500)!;
+    const again = digestValues(first, 2200)!;
+    for (const sent of [parse(first), parse(again)]) {
+      const text = JSON.stringify(own);
+      const sha256 = createHash('sha256').update(text).digest('hex');
+      expect(sent.missing).toMatchObject({ 'details.digests': 'too_large', 'details.big': 'too_large' });
+      expect(sent.details.digests).toMatchObject({ 'details.digests': { sha256, bytes: text.length } });
+      expect(sent.details.digests['details.big']).toMatchObject({ bytes: 5002 });
+    }
+    expect(first.toString().match(/"digests":/g)).toHaveLength(1);
+  });
+
   test('made smaller again and again still has every value or its one digest', () => {
     fc.assert(
       fc.property(
