@@ -210,7 +210,7 @@ ${list.join('\n')}
   stands in the ledger), or in numbered parts (\`split\`: ids \`‹id›#part1\` …, the texts of \`details.part.text\` in order are the record's line, \`details.part.sha256\` its digest; a part that is
   still too large is split in the same way). Text is never cut.
 - **Filters** leave out records by kind, object, action, actor or a CEL expression; they stay in the ledger and are counted. \`values: changed\` or \`none\` sends fewer row values; \`missing\` says so.
-- **A thread of its own**: what mapping and compression cost is not taken from capture. \`stdout\` runs beside it.
+- **A thread of its own**: what mapping and compression cost is not taken from capture. \`stdout\` in \`native\` format runs beside it.
 - **\`changetrail replay ‹sink› --from ‹index, time or id› --to …\`** sends a range again and leaves the cursor where it is. A time is that of the
   capture, UTC without a zone. What is too old for the receiver to keep under its own time (Datadog 18 hours, Loki a week) is told before anything is sent; \`--accept-old\` sends it all the same.
 - **\`changetrail status\`** shows cursor, lag in records and seconds, last error and waiting dead letters of each sink; **\`changetrail doctor\`** sends a test record (kind \`capture\`, action \`test\`,
