@@ -28,6 +28,15 @@ export function readCursor(path: string): LedgerCursor | null {
   }
 }
 
+/** The index in a cursor file, to be shown; 0 when there is none or it cannot be read, which its delivery tells by itself. */
+export function shownCursor(path: string): number {
+  try {
+    return readCursor(path)?.index ?? 0;
+  } catch {
+    return 0;
+  }
+}
+
 function unreadable(path: string, why: string): AuditError {
   return new AuditError('AUD_SINK_CURSOR', {
     message: `The cursor file ${path} cannot be used: ${why}.`,

@@ -4,7 +4,7 @@ import type { Sink } from '../../core/sink.ts';
 import { AuditError } from '../../errors/audit-error.ts';
 import type { Logger } from '../../telemetry/log.ts';
 import { type BatchBounds, Batcher, type Shape } from './batcher.ts';
-import { CursorFile, readCursor } from './cursor-file.ts';
+import { CursorFile, readCursor, shownCursor } from './cursor-file.ts';
 import { deadLetterBox } from './dead-letters.ts';
 import { Health } from './health.ts';
 import type { SinkMetrics, SinkStatus } from './metrics.ts';
@@ -45,9 +45,17 @@ export interface DeliveryHandle {
   status(): SinkStatus;
 }
 
-/** Reads the ledger from the sink's cursor on and delivers for as long as it runs. */
+/**
+ * Reads the ledger from the sink's cursor on and delivers for as long as it runs. Never throws: what cannot start (its cursor
+ * belongs to another ledger) says so by `done`, and holds up nobody else.
+ */
 export function startDelivery(plan: DeliveryPlan): DeliveryHandle {
-  const delivery = new LedgerDelivery(plan);
+  let delivery: LedgerDelivery;
+  try {
+    delivery = new LedgerDelivery(plan);
+  } catch (error) {
+    return neverStarted(plan, error as Error);
+  }
   const done = delivery.run();
   done.catch(() => undefined);
   return {
@@ -58,6 +66,29 @@ export function startDelivery(plan: DeliveryPlan): DeliveryHandle {
     },
     status: () => delivery.status(),
   };
+}
+
+/** The handle of a delivery that sent nothing; its cursor file stays as it is. */
+function neverStarted({ name, sink, metrics, reader, cursorPath }: DeliveryPlan, error: Error): DeliveryHandle {
+  failed(metrics, error);
+  const done = sink.close().then(() => {
+    throw error;
+  });
+  done.catch(() => undefined);
+  return {
+    done,
+    drain: () => done,
+    status() {
+      const cursor = cursorPath === null ? 0 : shownCursor(cursorPath);
+      return { name, ...metrics, cursor, lagRecords: Math.max(0, reader.end - cursor), lagMs: 0 };
+    },
+  };
+}
+
+function failed(metrics: SinkMetrics, error: Error): void {
+  metrics.state = 'failed';
+  metrics.lastError = error.message;
+  metrics.lastErrorAt = new Date().toISOString();
 }
 
 const DEFAULT_BATCH_RECORDS = 10_000;
@@ -131,9 +162,7 @@ class LedgerDelivery {
       metrics.state = 'stopped';
     } catch (error) {
       this.#abort();
-      metrics.state = 'failed';
-      metrics.lastError = (error as Error).message;
-      metrics.lastErrorAt = new Date().toISOString();
+      failed(metrics, error as Error);
       throw error;
     } finally {
       signal.removeEventListener('abort', abort);

@@ -4,7 +4,7 @@ import type { ControlRecord } from '../../core/output.ts';
 import { AuditError, messageOf } from '../../errors/audit-error.ts';
 import type { LedgerWriter } from '../../ledger/writer.ts';
 import type { Logger } from '../../telemetry/log.ts';
-import { readCursor } from './cursor-file.ts';
+import { shownCursor } from './cursor-file.ts';
 import type { DeliveryHandle } from './delivery.ts';
 import { type SinkStatus, sinkMetrics } from './metrics.ts';
 import { type SharedEndBuffer, SharedEndWriter } from './shared-end.ts';
@@ -55,7 +55,7 @@ export function startSinkThread(plan: SinkThreadPlan): DeliveryHandle {
       return done;
     },
     status() {
-      const cursor = status.state === 'starting' ? (readCursor(plan.cursorPath)?.index ?? 0) : status.cursor;
+      const cursor = status.state === 'starting' ? shownCursor(plan.cursorPath) : status.cursor;
       // What waited at the last report waits still: a thread that hangs or ended does not report.
       const lagMs = status.lagMs === 0 ? 0 : status.lagMs + (Date.now() - reportedMs);
       return { ...status, cursor, lagMs, lagRecords: Math.max(0, plan.writer.durable.next - cursor) };

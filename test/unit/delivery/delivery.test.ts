@@ -227,22 +227,24 @@ describe('the cursor', () => {
     expect(sink.taken).toEqual(trial.ids.slice(10));
   });
 
-  test('that stands behind the end of the ledger is of another one: nothing is passed over', async () => {
+  test.each([
+    ['stands behind the end of the ledger', '{"index":6}', 6],
+    ['cannot be read', '{"index":', 0],
+  ])('that %s stops the sink before it sends anything, and nobody else', async (_what, content, cursor) => {
     await using trial = await runTrial();
     await trial.fill(5);
-    writeFileSync(trial.ledger.cursorPath('sink'), '{"index":6}');
-    expect(() => trial.deliver(new ScriptedSink(() => ACCEPTED))).toThrow(
-      expect.objectContaining({ code: 'AUD_SINK_CURSOR' }),
-    );
-  });
-
-  test('that cannot be read stops the sink before it sends anything', async () => {
-    await using trial = await runTrial();
-    await trial.fill(1);
-    writeFileSync(trial.ledger.cursorPath('sink'), '{"index":');
-    expect(() => trial.deliver(new ScriptedSink(() => ACCEPTED))).toThrow(
-      expect.objectContaining({ code: 'AUD_SINK_CURSOR' }),
-    );
+    writeFileSync(trial.ledger.cursorPath('sink'), content);
+    const sink = new ScriptedSink(() => ACCEPTED);
+    const delivery = trial.deliver(sink);
+    await expect(delivery.done).rejects.toMatchObject({ code: 'AUD_SINK_CURSOR' });
+    await expect(delivery.drain()).rejects.toMatchObject({ code: 'AUD_SINK_CURSOR' });
+    expect(delivery.status()).toMatchObject({
+      state: 'failed',
+      lastError: expect.stringMatching(/cursor file/),
+      cursor,
+    });
+    expect(sink).toMatchObject({ calls: [], closed: 1 });
+    expect(readFileSync(trial.ledger.cursorPath('sink'), 'utf8')).toBe(content);
   });
 });
 

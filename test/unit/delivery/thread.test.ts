@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { readCursor } from '../../../src/pipeline/delivery/cursor-file.ts';
 import { SharedEndTail, SharedEndWriter } from '../../../src/pipeline/delivery/shared-end.ts';
@@ -107,6 +107,18 @@ describe('a sink in a thread', () => {
     const lower = [...threads()].filter(([id, nice]) => !before.has(id) && nice > own);
     expect(lower).toHaveLength(1);
     await sink.drain();
+  });
+
+  test('whose cursor cannot be read fails alone, and its status can be asked for all the while', async () => {
+    await using dir = await temporaryDirectory();
+    await using trial = await runTrial();
+    await trial.fill(2);
+    writeFileSync(trial.ledger.cursorPath('sink'), '{"index":');
+    const options = fileOptions.parse({ type: 'file', path: dir.join('out.ndjson'), batch_wait_ms: 5 });
+    const sink = inThread(trial, 'file', options);
+    expect(sink.status()).toMatchObject({ state: 'starting', cursor: 0, lagRecords: 2 });
+    await expect(sink.done).rejects.toMatchObject({ code: 'AUD_SINK_CURSOR' });
+    expect(sink.status()).toMatchObject({ state: 'failed', lastError: expect.stringMatching(/cannot be used/) });
   });
 
   test('that cannot be made fails alone, with its code', async () => {
