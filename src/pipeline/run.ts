@@ -117,6 +117,8 @@ class Trail {
       sources: Object.fromEntries(this.#metrics),
       actors: Object.fromEntries([...this.#actors].map(([name, metrics]) => [name, metrics.snapshot()])),
       sinks: Object.fromEntries([...this.#deliveries].map(([name, delivery]) => [name, delivery.status()])),
+      // All of the configuration: a start that fails early has made no delivery yet.
+      configuredSinks: Object.keys(plan.configuration.sinks),
     }));
   }
 

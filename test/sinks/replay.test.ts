@@ -277,6 +277,12 @@ test('a torn line of the dead letters costs no letter behind it', async () => {
   writeFileSync(path, '{"at":"now","index":1,"reason":"r","record":{"id":"x1","after":{"bi');
   const box = deadLetterBox({ name: 'sink', deadLetterPath: path, log: memoryLog().log, control: () => undefined });
   box([1, 2].map((index) => ({ index, reason: 'r', line: Buffer.from(`{"id":"x${index}"}\n`) })));
+    // A start that failed early made no delivery: what is configured is said by itself.
+    write({ sinks: {}, configuredSinks: ['sink'] });
+    const early = await runCli(['status', '--data', data]);
+    expect(early.stdout).toMatch(/sink +sink +(stopped|running)/);
+    expect(early.stdout).toMatch(/sink +down +not in the configuration/);
+
   const taken = takeDeadLetters(path, trial.ledger.ledger.reader)!;
   expect(taken).toMatchObject({ indexes: [1, 2], damaged: 1 });
 });

@@ -26,6 +26,8 @@ interface RunningStatus {
   readonly actors: Readonly<Record<string, ActorSnapshot>>;
   /** Absent from what earlier versions wrote. */
   readonly sinks?: Readonly<Record<string, SinkStatus>>;
+  /** Names of the sinks of its configuration, also of those that did not get as far as a start. Absent as `sinks` is. */
+  readonly configuredSinks?: readonly string[];
 }
 
 /** A sink's cursor file, with what lies behind it. */
@@ -57,7 +59,7 @@ export function statusCommand(): Command {
           action: 'Start with changetrail run, or name another directory with --data DIR.',
         });
       }
-      const sinks = await readSinks(dataLayout(data), running.sinks);
+      const sinks = await readSinks(dataLayout(data), running);
       const live = isAlive(running.pid) && Date.now() - Date.parse(running.at) < 10_000;
       if (options.json === true) process.stdout.write(`${JSON.stringify({ live, ...running, sinks }, null, 2)}\n`);
       else print(live, running, sinks, options.actors === true);
@@ -70,7 +72,7 @@ export function statusCommand(): Command {
  */
 async function readSinks(
   { cursors, segments, deadLetters }: DataLayout,
-  ofTheRun: RunningStatus['sinks'],
+  { sinks: ofTheRun, configuredSinks }: RunningStatus,
 ): Promise<Record<string, CursorStatus>> {
   const reader = new SegmentReader(segments);
   const found: Record<string, CursorStatus> = {};
@@ -82,7 +84,7 @@ async function readSinks(
     found[name] = {
       ...cursor,
       ...(said === undefined ? {} : { status: said }),
-      configured: ofTheRun === undefined || said !== undefined,
+      configured: configuredSinks?.includes(name) ?? (ofTheRun === undefined || said !== undefined),
       lagRecords: records,
       lagSeconds: Math.round(seconds * 10) / 10,
       deadLettersWaiting: countDeadLetters(join(deadLetters, `${name}.ndjson`)),
