@@ -79,7 +79,8 @@ export class Batcher {
     if (result === 'late') return 'late';
     this.#pending = null;
     if (result.done === true) return null;
-    return { parcel: this.#shape(result.value), next: result.value.next };
+    const { count, next } = result.value;
+    return { parcel: count === 0 ? null : this.#shape(result.value), next };
   }
 
   /** Takes records from the front as far as they fit; at least one into an empty parcel. */

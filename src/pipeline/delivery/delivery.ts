@@ -94,11 +94,20 @@ function failed(metrics: SinkMetrics, error: Error): void {
 const DEFAULT_BATCH_RECORDS = 10_000;
 const DEFAULT_BATCH_BYTES = 1 << 20;
 
+const NOTHING = Buffer.alloc(0);
+const NO_ENDS = new Uint32Array(0);
+
 /** A parcel on its way, with the cursor to move to when it and all before it arrived. */
 interface Flight {
   readonly next: LedgerCursor;
   readonly parcel: Parcel | null;
   arrived: boolean;
+}
+
+/** Records `[from, to)` that retention removed before they were delivered. */
+interface Hole {
+  readonly from: number;
+  readonly to: number;
 }
 
 class LedgerDelivery {
@@ -109,6 +118,8 @@ class LedgerDelivery {
   readonly #shape: Shape;
   /** In the order of the ledger. */
   readonly #flights: Flight[] = [];
+  /** What was found removed and is told when the cursor moves over it. In the order of the ledger. */
+  readonly #holes: Hole[] = [];
   /** Ends the reading that follows the ledger; set off by a drain, an abort or a failure. */
   readonly #following = new AbortController();
   readonly #stop = new AbortController();
@@ -228,7 +239,13 @@ class LedgerDelivery {
   async *#chunks(from: LedgerCursor, how: ReadOptions): AsyncGenerator<LedgerBatch> {
     const { reader } = this.#plan;
     for (let cursor = from; ; ) {
-      cursor = this.#passRemoved(cursor);
+      if (cursor.index < reader.start) {
+        const hole = { from: cursor.index, to: reader.start };
+        this.#holes.push(hole);
+        // A step of its own, so that the cursor moves over it in its turn: else each start would find the same hole.
+        cursor = { index: hole.to };
+        yield { first: hole.from, count: 0, bytes: NOTHING, ends: NO_ENDS, next: cursor };
+      }
       try {
         for await (const chunk of reader.read(cursor, how)) {
           cursor = chunk.next;
@@ -241,21 +258,19 @@ class LedgerDelivery {
     }
   }
 
-  /** The first place at or behind `from` that can be read. What is passed is said: here it is lost to the receiver. */
-  #passRemoved(from: LedgerCursor): LedgerCursor {
-    const { name, reader, log, metrics, control } = this.#plan;
-    const to = reader.start;
-    const count = to - from.index;
-    if (count <= 0) return from;
+  /** Says what the receiver has lost. */
+  #tellRemoved({ from, to }: Hole): void {
+    const { name, log, metrics, control } = this.#plan;
+    const count = to - from;
     metrics.removed += count;
     metrics.lastError = `${count} records were removed by retention before they were delivered`;
     metrics.lastErrorAt = new Date().toISOString();
     log.error(
       {
         event: 'sink_records_removed',
-        from: from.index,
+        from,
         to,
-        action: `Where a copy of the data directory has them: changetrail replay ${name} --from ${from.index} --to ${to}.`,
+        action: `Where a copy of the data directory has them: changetrail replay ${name} --from ${from} --to ${to}.`,
       },
       `Retention removed ${count} record(s) before the receiver had them; it goes on behind them.`,
     );
@@ -264,9 +279,8 @@ class LedgerDelivery {
       action: 'not_delivered',
       outcome: 'failure',
       object: { sink: name },
-      details: { cause: 'retention', from: from.index, to },
+      details: { cause: 'retention', from, to },
     });
-    return { index: to };
   }
 
   #stopped(): boolean {
@@ -298,7 +312,10 @@ class LedgerDelivery {
   #land(): void {
     let next: LedgerCursor | null = null;
     while (this.#flights[0]?.arrived === true) next = this.#flights.shift()!.next;
-    if (next !== null) this.#cursor.move(next);
+    if (next !== null) {
+      this.#cursor.move(next);
+      while (this.#holes[0] !== undefined && this.#holes[0].to <= next.index) this.#tellRemoved(this.#holes.shift()!);
+    }
     const landed = this.#landed;
     this.#landed = null;
     landed?.();

@@ -297,6 +297,28 @@ describe('records that retention removes before they are delivered', () => {
     expect(taken).toEqual([...trial.ids.slice(0, passed.from), ...trial.ids.slice(start)]);
     said(trial, passed.from, start);
   });
+
+  test('are said once, however often it starts again with the receiver down', async () => {
+    await using trial = await smallSegments();
+    writeFileSync(trial.ledger.cursorPath('sink'), '{"index":2}');
+    removeOldest(trial, 2);
+    const { start } = trial.ledger.ledger.reader;
+    let down = true;
+    const sink = new ScriptedSink(() => (down ? { outcome: 'unavailable', reason: 'ECONNREFUSED' } : ACCEPTED));
+    for (let n = 1; n <= 3; n++) {
+      const delivery = trial.deliver(sink);
+      await trial.until(() => sink.calls.length >= n * 2, 'some tries');
+      delivery.abort();
+      await delivery.done;
+      expect(readCursor(trial.ledger.cursorPath('sink'))?.index).toBe(start);
+    }
+    down = false;
+    await trial.deliver(sink).drain();
+    expect(sink.taken.filter((id) => id.startsWith(trial.prefix))).toEqual(trial.ids.slice(start));
+    expect(trial.ledger.controls).toMatchObject([{ action: 'not_delivered', details: { from: 2, to: start } }]);
+    expect(trial.logs.count('sink_records_removed')).toBe(1);
+    expect(trial.metrics.removed).toBe(start - 2);
+  });
 });
 
 test('a receiver that refuses everything, the records about refusals too, does not fill the ledger', async () => {
