@@ -275,7 +275,9 @@ test('a torn line of the dead letters costs no letter behind it', async () => {
   mkdirSync(trial.ledger.ledger.layout.deadLetters, { recursive: true });
   // A crash in the middle of a write; the record is refused once more after the restart.
   writeFileSync(path, '{"at":"now","index":1,"reason":"r","record":{"id":"x1","after":{"bi');
-  const box = deadLetterBox({ name: 'sink', deadLetterPath: path, log: memoryLog().log, control: () => undefined });
+  const metrics = sinkMetrics();
+  const plan = { name: 'sink', deadLetterPath: path, log: memoryLog().log, metrics, control: () => undefined };
+  const box = deadLetterBox(plan);
   box([1, 2].map((index) => ({ index, reason: 'r', line: Buffer.from(`{"id":"x${index}"}\n`) })));
     // A start that failed early made no delivery: what is configured is said by itself.
     write({ sinks: {}, configuredSinks: ['sink'] });

@@ -4,12 +4,14 @@ import type { ControlRecord } from '../../core/output.ts';
 import { AuditError, messageOf } from '../../errors/audit-error.ts';
 import { makeDirectory } from '../../ledger/file-ops.ts';
 import type { Logger } from '../../telemetry/log.ts';
+import type { SinkMetrics } from './metrics.ts';
 import type { DeadLetter, DeadLetterBox } from './sender.ts';
 
 export interface DeadLetterPlan {
   readonly name: string;
   readonly deadLetterPath: string;
   readonly log: Logger;
+  readonly metrics: Pick<SinkMetrics, 'deadLetters'>;
   control(record: ControlRecord): void;
 }
 
@@ -55,6 +57,7 @@ export function deadLetterBox(plan: DeadLetterPlan): DeadLetterBox {
     // A refused record about refused records makes no other one, or a receiver that takes none would fill the ledger.
     const told = letters.filter(({ line }) => !isOwn(line));
     if (told.length === 0) return;
+    plan.metrics.deadLetters += letters.length;
     plan.control({
       kind: 'capture',
       action: DEAD_LETTER_ACTION,

@@ -7,7 +7,7 @@ import type { SinkMetrics } from './metrics.ts';
 import type { Lines } from './oversize.ts';
 import { indexAt, lineAt, type Parcel, pickRecords, sliceParcel } from './parcel.ts';
 
-/** Keeps what the receiver refused for good; durable when it resolves. */
+/** Keeps what the receiver refused for good, and counts it; durable when it returns. Takes letters in the order of the ledger. */
 export type DeadLetterBox = (letters: readonly DeadLetter[]) => void;
 
 export interface DeadLetter {
@@ -80,7 +80,8 @@ export class Sender {
       metrics.retries++;
       await wait(waitMs, signal);
     }
-    if (job.refused.length > 0) this.#options.deadLetters(job.refused);
+    // Gathered over several answers: the order of the ledger again.
+    if (job.refused.length > 0) this.#options.deadLetters(job.refused.sort((a, b) => a.index - b.index));
     return true;
   }
 
@@ -209,6 +210,5 @@ export class Sender {
 
   #bury(parcel: Parcel, failed: readonly FailedRecord[], { refused }: Job): void {
     for (const { at, reason } of failed) refused.push({ index: indexAt(parcel, at), reason, line: lineAt(parcel, at) });
-    this.#options.metrics.deadLetters += failed.length;
   }
 }

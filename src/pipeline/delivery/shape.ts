@@ -54,7 +54,6 @@ export function makeShaper(plan: ShaperPlan): Shaper {
       }
       return;
     }
-    metrics.deadLetters++;
     plan.deadLetters([{ index: chosen.batch.first + at, reason: 'too_large', line }]);
   };
   return { shape: filter === null && options.values === 'all' ? unlessLarge(shape, limit) : shape, reduce };

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
@@ -352,6 +352,36 @@ test('records refused one by one are kept together: one sync, one line of the lo
   ]);
   const letters = readFileSync(trial.ledger.deadLetterPath('sink'), 'utf8').trimEnd().split('\n');
   expect(letters.map((line) => JSON.parse(line).record.id)).toEqual([...refused]);
+});
+
+test('refused in several answers, records are kept and told in the order of the ledger', async () => {
+  await using trial = await runTrial();
+  await trial.fill(10);
+  const [early, late] = [trial.ids[2]!, trial.ids[7]!];
+  const sink = new ScriptedSink((ids, call) => {
+    if (call > 0) return ids.includes(early) ? { outcome: 'rejected', reason: 'bad' } : ACCEPTED;
+    return {
+      outcome: 'partial',
+      failed: [
+        { at: ids.indexOf(late), retry: false, reason: 'bad' },
+        { at: ids.indexOf(early), retry: true, reason: 'busy' },
+      ],
+    };
+  });
+  await trial.deliver(sink).drain();
+  expect(trial.ledger.controls).toMatchObject([{ action: 'dead_letter', details: { count: 2, first: 2, last: 7 } }]);
+  const letters = readFileSync(trial.ledger.deadLetterPath('sink'), 'utf8').trimEnd().split('\n');
+  expect(letters.map((line) => JSON.parse(line).index)).toEqual([2, 7]);
+});
+
+test('refused records that were not written are not counted', async () => {
+  await using trial = await runTrial();
+  await trial.fill(3);
+  mkdirSync(trial.ledger.deadLetterPath('sink'), { recursive: true });
+  const sink = new ScriptedSink(() => ({ outcome: 'rejected', reason: 'no' }));
+  await expect(trial.deliver(sink).done).rejects.toMatchObject({ code: 'AUD_LEDGER_WRITE' });
+  expect(trial.metrics.deadLetters).toBe(0);
+  expect(readCursor(trial.ledger.cursorPath('sink'))?.index).toBe(0);
 });
 
 test('stopped in the middle of a request, refused records are not kept twice', async () => {
