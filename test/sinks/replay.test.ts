@@ -1,6 +1,7 @@
 import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { deadLetterBox } from '../../src/pipeline/delivery/dead-letters.ts';
+import { goOn, type ReplayOptions } from '../../src/cli/commands/replay.ts';
+import { countDeadLetters, deadLetterBox } from '../../src/pipeline/delivery/dead-letters.ts';
 import { sinkMetrics } from '../../src/pipeline/delivery/metrics.ts';
 import { countOlder, resolvePlace, takeDeadLetters } from '../../src/pipeline/delivery/replay.ts';
 import { createHttpSink, httpOptions } from '../../src/sinks/http.ts';
@@ -143,7 +144,7 @@ describe('changetrail replay', () => {
     const refused = await runCli(['replay', 'sink', '--config', config, '--from', '0']);
     expect(refused.code).toBe(2);
     expect(refused.stderr).toMatch(/2 of these records are older than the 18 hours/);
-    expect(refused.stderr).toMatch(/--accept-old/);
+    expect(refused.stderr).toMatch(/--accept-old .*begin later/);
     expect(entries).toEqual([]);
     // Later records alone need no leave.
     expect(await runCli(['replay', 'sink', '--config', config, '--from', '2'])).toMatchObject({ code: 0 });
@@ -165,6 +166,8 @@ describe('changetrail replay', () => {
     expect(refused.code).toBe(2);
     expect(refused.stderr).toMatch(/1 of these records are older than the 18 hours/);
     const run = await runCli(['replay', 'sink', '--config', config, '--dead-letters', '--accept-old', '--json']);
+    expect(refused.stderr).toMatch(/--accept-old/);
+    expect(refused.stderr).not.toMatch(/begin later/);
     expect(run, run.stderr).toMatchObject({ code: 0 });
     expect(JSON.parse(run.stdout)).toMatchObject({ sent: 1 });
   });
@@ -198,7 +201,18 @@ describe('changetrail replay', () => {
       },
     );
     expect(run, run.stderr).toMatchObject({ code: 1 });
-    expect(run.stderr).toMatch(/go on with: changetrail replay sink --from 1 --to 4/);
+    expect(run.stderr).toContain(`go on with: changetrail replay sink --config ${config} --from 1 --to 4\n`);
+  });
+
+  test.each<[ReplayOptions, string]>([
+    [{ config: './changetrail.yaml', from: '0' }, '--from 7'],
+    [
+      { config: 'my conf.yaml', from: '0', to: '2026-11-24 12:00' },
+      "--config 'my conf.yaml' --from 7 --to '2026-11-24 12:00'",
+    ],
+    [{ config: "it's", deadLetters: true, acceptOld: true }, "--config 'it'\\''s' --dead-letters --accept-old"],
+  ])('stopped with %j, goes on with %s', (options, words) => {
+    expect(goOn(options, 7)).toBe(words);
   });
 
   test.each([

@@ -12,11 +12,11 @@ import { sinkMetrics } from '../../pipeline/delivery/metrics.ts';
 import type { DeliveryOptions } from '../../pipeline/delivery/options.ts';
 import { countOlder, resolvePlace, takeDeadLetters } from '../../pipeline/delivery/replay.ts';
 import type { Logger } from '../../telemetry/log.ts';
-import { configOption, configured } from '../configured.ts';
+import { configOption, configured, DEFAULT_CONFIG } from '../configured.ts';
 import { SINKS } from '../registry.ts';
 import { stopSignal } from '../signals.ts';
 
-interface ReplayOptions {
+export interface ReplayOptions {
   readonly config: string;
   readonly from?: string;
   readonly to?: string;
@@ -88,10 +88,18 @@ function report(name: string, job: ReplayJob, options: ReplayOptions): void {
   if (deadLetters > 0 || stoppedAt !== null) process.exitCode = 1;
 }
 
-/** The options that send what a stopped replay did not. Dead letters are kept until all were sent. */
-function goOn({ deadLetters, to, acceptOld }: ReplayOptions, stoppedAt: number): string {
-  const place = deadLetters === true ? '--dead-letters' : `--from ${stoppedAt}${to === undefined ? '' : ` --to ${to}`}`;
-  return acceptOld === true ? `${place} --accept-old` : place;
+/** The options that send what a stopped replay did not. Dead letters are kept until all were sent. Exported for its test. */
+export function goOn({ config, deadLetters, to, acceptOld }: ReplayOptions, stoppedAt: number): string {
+  const words = config === DEFAULT_CONFIG ? [] : ['--config', config];
+  if (deadLetters === true) words.push('--dead-letters');
+  else words.push('--from', String(stoppedAt), ...(to === undefined ? [] : ['--to', to]));
+  if (acceptOld === true) words.push('--accept-old');
+  return words.map(shellWord).join(' ');
+}
+
+/** A word as a shell reads it: a time may have a space in it, a path anything. */
+function shellWord(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 class ReplayJob {
@@ -151,7 +159,7 @@ class ReplayJob {
       if (acceptOld !== true) await this.#refuseOld(sink, reader, reader.start, reader.end);
       this.#say(`sends ${indexes.length} refused records again.`);
       await this.#deliver(sink, reader, reader.start, reader.end);
-      if (this.#stop.signal.aborted || taken.finish()) return;
+      if (this.stoppedAt !== null || taken.finish()) return;
     }
   }
 
@@ -167,7 +175,7 @@ class ReplayJob {
     await sink.close();
     throw new AuditError('AUD_CLI_USAGE', {
       message: `${old} of these records are older than the ${Math.round(maxRecordAgeMs / 3_600_000)} hours that the receiver keeps records under their own time.`,
-      action: 'Add --accept-old to send them as docs/reference/sinks says, or begin later.',
+      action: `Add --accept-old to send them as docs/reference/sinks says${reader === this.#reader ? ', or begin later' : ''}.`,
     });
   }
 
@@ -198,7 +206,9 @@ class ReplayJob {
     } finally {
       clearInterval(progress);
     }
-    if (this.#stop.signal.aborted) this.stoppedAt = delivery.status().cursor;
+    const { cursor } = delivery.status();
+    // The stop may have come when all was sent.
+    if (this.#stop.signal.aborted && cursor < to) this.stoppedAt = cursor;
   }
 }
 
