@@ -10,6 +10,7 @@ import { memoryLog } from '../support/memory-log.ts';
 import { runCli } from '../support/run-cli.ts';
 import { sampleRecord } from '../support/sink-ledger.ts';
 import { runTrial, type SinkTrial } from '../support/sink-trial.ts';
+import { temporaryDirectory } from '../support/tmp.ts';
 
 /** A receiver that refuses records with outcome `unknown` until it is mended. */
 async function startReceiver() {
@@ -165,9 +166,9 @@ describe('changetrail replay', () => {
     const refused = await runCli(['replay', 'sink', '--config', config, '--dead-letters']);
     expect(refused.code).toBe(2);
     expect(refused.stderr).toMatch(/1 of these records are older than the 18 hours/);
-    const run = await runCli(['replay', 'sink', '--config', config, '--dead-letters', '--accept-old', '--json']);
     expect(refused.stderr).toMatch(/--accept-old/);
     expect(refused.stderr).not.toMatch(/begin later/);
+    const run = await runCli(['replay', 'sink', '--config', config, '--dead-letters', '--accept-old', '--json']);
     expect(run, run.stderr).toMatchObject({ code: 0 });
     expect(JSON.parse(run.stdout)).toMatchObject({ sent: 1 });
   });
@@ -276,10 +277,26 @@ describe('changetrail status', () => {
     );
     expect(later.stdout).toMatch(/sink +down +not in the configuration, at 0/);
 
+    // A start that failed early made no delivery: what is configured is said by itself.
+    write({ sinks: {}, configuredSinks: ['sink'] });
+    const early = await runCli(['status', '--data', data]);
+    expect(early.stdout).toMatch(/sink +sink +(stopped|running)/);
+    expect(early.stdout).toMatch(/sink +down +not in the configuration/);
+
     // A process that was killed said "running" as its last word.
     write({ pid: 2 ** 22 + 1, sinks: { sink: { ...failed, state: 'running' } } });
     expect((await runCli(['status', '--data', data])).stdout).toMatch(/sink +sink +stopped, at 10/);
   });
+});
+
+test('waiting dead letters are counted in files of any size, with those that a replay took', async () => {
+  await using dir = await temporaryDirectory();
+  const path = dir.join('sink.ndjson');
+  expect(countDeadLetters(path)).toBe(0);
+  const line = `${'x'.repeat(999)}\n`;
+  writeFileSync(path, line.repeat(1000));
+  writeFileSync(dir.join('sink.replaying.ndjson'), line.repeat(7));
+  expect(countDeadLetters(path)).toBe(1007);
 });
 
 test('a torn line of the dead letters costs no letter behind it', async () => {
@@ -293,12 +310,6 @@ test('a torn line of the dead letters costs no letter behind it', async () => {
   const plan = { name: 'sink', deadLetterPath: path, log: memoryLog().log, metrics, control: () => undefined };
   const box = deadLetterBox(plan);
   box([1, 2].map((index) => ({ index, reason: 'r', line: Buffer.from(`{"id":"x${index}"}\n`) })));
-    // A start that failed early made no delivery: what is configured is said by itself.
-    write({ sinks: {}, configuredSinks: ['sink'] });
-    const early = await runCli(['status', '--data', data]);
-    expect(early.stdout).toMatch(/sink +sink +(stopped|running)/);
-    expect(early.stdout).toMatch(/sink +down +not in the configuration/);
-
   const taken = takeDeadLetters(path, trial.ledger.ledger.reader)!;
   expect(taken).toMatchObject({ indexes: [1, 2], damaged: 1 });
 });

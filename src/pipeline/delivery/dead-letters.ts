@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { dirname } from 'node:path';
 import type { ControlRecord } from '../../core/output.ts';
-import { AuditError, messageOf } from '../../errors/audit-error.ts';
+import { AuditError, messageOf, systemCode } from '../../errors/audit-error.ts';
 import { makeDirectory } from '../../ledger/file-ops.ts';
 import type { Logger } from '../../telemetry/log.ts';
 import type { SinkMetrics } from './metrics.ts';
@@ -25,13 +25,28 @@ export function replayingPath(path: string): string {
   return path.replace(/\.ndjson$/, '.replaying.ndjson');
 }
 
+/** Read in pieces: the file may have grown larger than the memory. None: a replay may take it away at any time. */
 function countLines(path: string): number {
-  if (!fs.existsSync(path)) return 0;
-  const content = fs.readFileSync(path);
-  let count = 0;
-  for (let at = content.indexOf(10); at !== -1; at = content.indexOf(10, at + 1)) count++;
-  return count;
+  let fd: number;
+  try {
+    fd = fs.openSync(path, 'r');
+  } catch (cause) {
+    if (systemCode(cause) === 'ENOENT') return 0;
+    throw cause;
+  }
+  try {
+    const piece = Buffer.allocUnsafe(PIECE_BYTES);
+    let count = 0;
+    for (let read = fs.readSync(fd, piece); read > 0; read = fs.readSync(fd, piece)) {
+      for (let at = piece.indexOf(10); at !== -1 && at < read; at = piece.indexOf(10, at + 1)) count++;
+    }
+    return count;
+  } finally {
+    fs.closeSync(fd);
+  }
 }
+
+const PIECE_BYTES = 1 << 18;
 
 /** The action of the `capture` record that says records were refused. */
 export const DEAD_LETTER_ACTION = 'dead_letter';
@@ -42,6 +57,7 @@ const OWN_ACTION = Buffer.from(`"action":"${DEAD_LETTER_ACTION}"`);
 export function deadLetterBox(plan: DeadLetterPlan): DeadLetterBox {
   return (letters) => {
     append(plan.deadLetterPath, letters);
+    plan.metrics.deadLetters += letters.length;
     const reasons: Record<string, number> = {};
     for (const { reason } of letters) reasons[reason] = (reasons[reason] ?? 0) + 1;
     plan.log.error(
@@ -57,7 +73,6 @@ export function deadLetterBox(plan: DeadLetterPlan): DeadLetterBox {
     // A refused record about refused records makes no other one, or a receiver that takes none would fill the ledger.
     const told = letters.filter(({ line }) => !isOwn(line));
     if (told.length === 0) return;
-    plan.metrics.deadLetters += letters.length;
     plan.control({
       kind: 'capture',
       action: DEAD_LETTER_ACTION,
