@@ -54,9 +54,9 @@ export interface TrailSummary {
   readonly changes: number;
 }
 
-/** How long sinks may go on delivering after a drain before their cursors are left where they are. */
 /** How long `onProgress` may not know of a commit. */
 const PROGRESS_MS = 50;
+/** How long sinks may go on delivering after a drain before their cursors are left where they are. */
 const DRAIN_SINKS_MS = 10_000;
 
 /**
@@ -103,6 +103,7 @@ class Trail {
   #page: MetricsPage | null = null;
   #progress: NodeJS.Timeout | undefined;
   #integrity: Integrity | null = null;
+  #closed = false;
 
   constructor(plan: TrailPlan, ledger: OpenLedger) {
     this.#plan = plan;
@@ -116,9 +117,9 @@ class Trail {
       ledger: { next: ledger.writer.durable.next, failure: ledger.writer.failure?.code ?? null },
       sources: Object.fromEntries(this.#metrics),
       actors: Object.fromEntries([...this.#actors].map(([name, metrics]) => [name, metrics.snapshot()])),
-      sinks: Object.fromEntries([...this.#deliveries].map(([name, delivery]) => [name, delivery.status()])),
       // All of the configuration: a start that fails early has made no delivery yet.
       configuredSinks: Object.keys(plan.configuration.sinks),
+      sinks: Object.fromEntries([...this.#deliveries].map(([name, delivery]) => [name, delivery.status()])),
     }));
   }
 
@@ -193,6 +194,7 @@ class Trail {
     await this.#integrity?.close();
     this.#status.stop();
     clearInterval(this.#progress);
+    this.#closed = true;
     await this.#ledger.close();
   }
 
@@ -274,9 +276,10 @@ class Trail {
     return startDelivery({ ...common, sink, reader, metrics: sinkMetrics() });
   }
 
-  /** A record about the ledger itself. */
+  /** A record about the ledger itself. What a thread says after the end is not written: nobody could take a throw from here. */
   #control(record: ControlRecord): void {
     const { writer } = this.#ledger;
+    if (writer.failure !== null || this.#closed) return;
     const index = writer.next;
     const out = writer.begin();
     out.bytes(
