@@ -80,6 +80,7 @@ export class Batcher {
     this.#pending = null;
     if (result.done === true) return null;
     const { count, next } = result.value;
+    // A batch of nothing only moves the cursor: over what retention removed.
     return { parcel: count === 0 ? null : this.#shape(result.value), next };
   }
 
