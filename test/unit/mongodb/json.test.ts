@@ -37,9 +37,9 @@ test('documents without odd keys are read back by a stock reader of Extended JSO
   fc.assert(
     fc.property(bsonDocument, (bytes) => {
       const { text } = jsonOf(bytes);
-      // What the package itself cannot write back (old types, dates beyond JavaScript's) and our own two wrappers are left out.
+      // What the package itself cannot write back (old types, dates beyond JavaScript's, UUIDs of another length) and our own two wrappers are left out.
       if (
-        /"\$date":\{"\$numberLong":"-?\d{16,}|\$literal|\$bson|\$undefined|\$dbPointer|\$symbol|"subType":"0[29]"|\$code|__proto__/.test(
+        /"\$date":\{"\$numberLong":"-?\d{16,}|\$literal|\$bson|\$undefined|\$dbPointer|\$symbol|"subType":"0[249]"|\$code|__proto__/.test(
           text,
         )
       )
