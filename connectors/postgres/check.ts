@@ -5,6 +5,7 @@ import { ControlClient, identifySystem } from './client.ts';
 import type { ResolvedPostgres } from './options.ts';
 import { tableMatcher } from './patterns.ts';
 import { readServerFacts, requireCapable, type ServerFacts } from './preflight.ts';
+import { KnownTables } from './schema-changes.ts';
 import { sessionContextItems } from './session-check.ts';
 import { qualified, slotStatement } from './setup.ts';
 import { describeShortfall, shortfallsOf } from './shortfalls.ts';
@@ -49,7 +50,7 @@ function publicationItems(options: ResolvedPostgres, around: Surroundings): Chec
   const automatic = options.setup === 'auto';
   const fix = plan.statements.length === 0 ? {} : { fix: `${plan.statements.join('; ')};` };
   // What is left out now is lost, whoever puts it right later.
-  const leftOut = shortfallsOf(plan, options.publication, () => false).map(
+  const leftOut = shortfallsOf(plan, { options, known: new KnownTables(), published: { lost: new Map() } }).map(
     (shortfall): CheckItem => ({
       name: 'publication',
       level: 'error',

@@ -14,7 +14,15 @@ import type { ResolvedPostgres } from './options.ts';
 import type { TableMatcher } from './patterns.ts';
 import type { PublicationMarks } from './publications.ts';
 import { KnownTables } from './schema-changes.ts';
-import { applyApart, applyStatements, dropSlotStatement, isLocked, slotStatement } from './setup.ts';
+import {
+  applyApart,
+  applyPlan,
+  dropSlotStatement,
+  isLocked,
+  type SetupPlan,
+  slotStatement,
+  tablesOf,
+} from './setup.ts';
 import { closeShortfalls, followShortfalls, type Shortfall, shortfallsOf } from './shortfalls.ts';
 import { createSlot } from './slot.ts';
 import { currentLsn, lookAround, type Surroundings } from './surroundings.ts';
@@ -48,7 +56,7 @@ export async function openSource(client: ControlClient, seen: Survey, input: Ope
   const state = nextState(seen);
   const context = captureContext(seen, state, input);
   const published = formatLsn(publishedUpTo(seen.kept, stands ?? parseLsn(seen.looked)));
-  const found = shortfallsOf(around.plan, options.publication, (oid) => context.known.get(oid) !== undefined);
+  const found = shortfallsOf(around.plan, context, knownIn(around.plan, context));
   if (stands !== null && continuity.gap === null) {
     await recordMeanwhile(client, around, { found, seen: published }, context);
   }
@@ -66,7 +74,7 @@ export async function openSource(client: ControlClient, seen: Survey, input: Ope
   recordStart(context, state, { previous: stands, from: start }, around.selection);
   const at = continuity.newSlot ? formatLsn(from) : await currentLsn(client);
   // What a lock has kept from being set up is no different from what it was; the looks beside the stream go on with it.
-  const left = new Set(options.setup === 'auto' ? now.plan.steps.map(({ oid }) => oid) : []);
+  const left = options.setup === 'auto' ? tablesOf(now.plan) : new Set<number>();
   const settled = around.selection.wanted.filter(({ oid }) => !left.has(oid));
   await attach(client, streamedTables(settled, context), at, context);
   recordLimits(settled, at, context);
@@ -152,6 +160,10 @@ function requireSetUp(options: ResolvedPostgres, { around, slot, continuity }: S
   });
 }
 
+function knownIn(plan: SetupPlan, { known }: CaptureContext): ReadonlySet<number> {
+  return new Set([...tablesOf(plan)].filter((oid) => known.get(oid) !== undefined));
+}
+
 /** Does what is to be done and returns the position from which on the slot sees everything. */
 async function setUp(
   client: ControlClient,
@@ -160,7 +172,7 @@ async function setUp(
 ): Promise<bigint> {
   if (options.setup === 'auto' && around.plan.statements.length > 0) {
     try {
-      await applyStatements(client, around.plan.statements);
+      await applyPlan(client, around.plan);
     } catch (error) {
       if (!isLocked(error) || continuity.newSlot || around.plan.steps.length === 0) throw error;
       await applyApart(client, around.plan);
@@ -186,7 +198,7 @@ async function recordShortfalls(
   { continuity, around, stands }: Survey,
   context: CaptureContext,
 ): Promise<void> {
-  const still = shortfallsOf(now.plan, context.options.publication, (oid) => context.known.get(oid) !== undefined);
+  const still = shortfallsOf(now.plan, context, tablesOf(now.plan));
   const mended = found.filter((one) => one.mended && !still.some(({ key }) => key === one.key));
   if (mended.length > 0 && stands !== null && continuity.gap === null && !around.plan.creates) {
     closeShortfalls(mended, published, await currentLsn(client), context);

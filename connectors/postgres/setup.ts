@@ -23,11 +23,19 @@ export interface SetupPlan {
   readonly creates: boolean;
 }
 
-/** What can be done for one table whatever becomes of the others. */
+/** What can be done for one table, or one tree of partitions, whatever becomes of the others. */
 export interface SetupStep {
-  /** 0: it is about whole schemas. */
-  readonly oid: number;
-  readonly statements: readonly string[];
+  /** None: it is about whole schemas. */
+  readonly oids: readonly number[];
+  /** Transactions, each of which needs the one before. */
+  readonly parts: readonly (readonly string[])[];
+  /** Of a tree in which writes fail until a partition that has lost its key is out: what is done where all at once cannot be. */
+  readonly apart: readonly SetupStep[];
+}
+
+/** The tables that the steps are about. */
+export function tablesOf({ steps }: SetupPlan): Set<number> {
+  return new Set(steps.flatMap(({ oids }) => oids));
 }
 
 export interface NarrowedPublication {
@@ -61,7 +69,7 @@ export function planPublications(input: PlanInput): SetupPlan {
   const { options, wanted, publications } = input;
   const main = publications.get(options.publication);
   const second = publications.get(options.insertPublication);
-  const statements = wanted.flatMap(makeFull);
+  const statements = wanted.flatMap((table) => makeFull(table));
   const safe = wanted.filter((table) => table.allChanges);
   const limited = wanted.filter((table) => !table.allChanges);
   const one = publication(input, options.publication, main, safe, ALL_CHANGES);
@@ -85,7 +93,7 @@ export function planPublications(input: PlanInput): SetupPlan {
   }
   return {
     statements,
-    steps: main === undefined || two.creates ? [] : steps(wanted, one, two),
+    steps: main === undefined || two.creates ? [] : steps(input, one, two),
     added,
     covered,
     removed: main?.allTables === true ? [] : [...published].filter((oid) => !wantedOids.has(oid)),
@@ -132,25 +140,57 @@ const NOTHING: Statements = {
   creates: false,
 };
 
-function makeFull(table: WantedTable): string[] {
-  return table.makeFull.map((one) => `alter table ${qualified(one)} replica identity full`);
+function makeFull(table: WantedTable | undefined): string[] {
+  return (table?.makeFull ?? []).map((one) => `alter table ${qualified(one)} replica identity full`);
 }
 
 /** Options of the publications are no step: they may make writes fail on a table that has not left yet. */
-function steps(wanted: readonly WantedTable[], one: Statements, two: Statements): SetupStep[] {
-  const full = new Map(wanted.map((table) => [table.oid, makeFull(table)]));
-  const oids = new Set([one.dropOf, two.dropOf, full, one.addOf, two.addOf].flatMap((of) => [...of.keys()]));
-  const ofTables = [...oids].flatMap((oid) => {
-    const of = (moves: ReadonlyMap<number, string>) => (moves.has(oid) ? [moves.get(oid)!] : []);
-    const drops = [...of(one.dropOf), ...of(two.dropOf)];
-    const alters = full.get(oid) ?? [];
-    const adds = [...of(one.addOf), ...of(two.addOf)];
-    // Out of the publication that makes its writes fail also while its readers keep it from being altered.
-    const parts = alters.length > 0 ? [drops, [...alters, ...adds]] : [[...drops, ...adds]];
-    return parts.map((statements) => ({ oid, statements }));
+function steps({ wanted, tableOf }: PlanInput, one: Statements, two: Statements): SetupStep[] {
+  const tables = new Map(wanted.map((table) => [table.oid, table]));
+  const full = wanted.filter(({ makeFull: toAlter }) => toAlter.length > 0).map(({ oid }) => oid);
+  const moving = new Set([
+    ...one.dropOf.keys(),
+    ...two.dropOf.keys(),
+    ...full,
+    ...one.addOf.keys(),
+    ...two.addOf.keys(),
+  ]);
+  const trees = new Map<number, number[]>();
+  for (const oid of moving) {
+    const top = tableOf(oid)?.ancestors.findLast((ancestor) => moving.has(ancestor)) ?? oid;
+    trees.set(top, [...(trees.get(top) ?? []), oid]);
+  }
+  const single = (oid: number) => ofTable(oid, tables.get(oid), one, two);
+  const ofTables = [...trees].map(([top, oids]) => {
+    if (oids.length === 1) return single(top);
+    const alters = oids.flatMap((oid) => makeFull(tables.get(oid)));
+    const moves = [one.dropOf, two.dropOf, one.addOf, two.addOf].flatMap((of) => oids.flatMap((oid) => moved(of, oid)));
+    const fails = one.dropOf.has(top) && oids.some((oid) => (tables.get(oid)?.reason ?? null) !== null);
+    // The partitions first: of one that is in its publication already nothing is lost when the table above it moves.
+    const apart = fails ? [...oids.filter((oid) => oid !== top), top].map(single) : [];
+    return { oids, parts: [...alters.map((alter) => [alter]), moves], apart };
   });
-  const ofSchemas = { oid: 0, statements: [...one.schemaDrops, ...two.schemaDrops] };
-  return [ofSchemas, ...ofTables].filter(({ statements }) => statements.length > 0);
+  const ofSchemas = { oids: [], parts: [[...one.schemaDrops, ...two.schemaDrops]], apart: [] };
+  return [ofSchemas, ...ofTables]
+    .map((step) => ({ ...step, parts: step.parts.filter((part) => part.length > 0) }))
+    .filter(({ parts }) => parts.length > 0);
+}
+
+/** The table is always in one of the publications, unless it has a row filter or a column list: then a gap is said anyway. */
+function ofTable(oid: number, table: WantedTable | undefined, one: Statements, two: Statements): SetupStep {
+  const alters = makeFull(table).map((alter) => [alter]);
+  const intoTwo = moved(two.addOf, oid);
+  const outOfTwo = moved(two.dropOf, oid);
+  // Out of the publication that makes its writes fail also while its readers keep it from being altered.
+  const before = [...moved(one.dropOf, oid), ...(intoTwo.length > 0 ? outOfTwo : []), ...intoTwo];
+  const after = [...(intoTwo.length > 0 ? [] : outOfTwo), ...moved(one.addOf, oid)];
+  const parts = alters.length > 0 ? [before, ...alters, after] : [[...before, ...after]];
+  return { oids: [oid], parts, apart: [] };
+}
+
+function moved(moves: ReadonlyMap<number, string>, oid: number): string[] {
+  const statement = moves.get(oid);
+  return statement === undefined ? [] : [statement];
 }
 
 function publication(
@@ -251,13 +291,26 @@ export async function applyStatements(
   }
 }
 
+const ALTERS = /^alter table /;
+
+/** Does all of it. Each table is altered in a transaction of its own, so that nobody waits behind one while another is waited for. */
+export async function applyPlan(client: ControlClient, { statements }: SetupPlan): Promise<void> {
+  const alters = statements.filter((statement) => ALTERS.test(statement));
+  for (const alter of alters) await applyStatements(client, [alter]);
+  await applyStatements(
+    client,
+    statements.filter((statement) => !ALTERS.test(statement)),
+  );
+}
+
 /** Does what can be done while somebody holds a lock on some of the tables; rejects with anything but that. */
-export async function applyApart(client: ControlClient, { steps }: SetupPlan): Promise<void> {
-  for (const { statements } of steps) {
+export async function applyApart(client: ControlClient, { steps }: Pick<SetupPlan, 'steps'>): Promise<void> {
+  for (const { parts, apart } of steps) {
     try {
-      await applyStatements(client, statements, LOCK_WAIT_SHORT_MS);
+      for (const part of parts) await applyStatements(client, part, LOCK_WAIT_SHORT_MS);
     } catch (error) {
       if (!isLocked(error)) throw error;
+      await applyApart(client, { steps: apart });
     }
   }
 }

@@ -1,6 +1,8 @@
 // What the publications leave out of what the configuration wants, and the gap records that say so.
-import type { CaptureContext } from './capture-context.ts';
+import type { CaptureContext, Published } from './capture-context.ts';
 import type { ControlClient } from './client.ts';
+import type { ResolvedPostgres } from './options.ts';
+import type { KnownTables } from './schema-changes.ts';
 import { qualified, type SetupPlan } from './setup.ts';
 import { currentLsn } from './surroundings.ts';
 import type { TableName, WantedTable } from './tables.ts';
@@ -34,10 +36,30 @@ export interface OpenShortfall {
   readonly from: string;
 }
 
-/** All there is in the plan. `known`: whether a table was captured before; one that was not is new, not lost. */
-export function shortfallsOf(plan: SetupPlan, publication: string, known: (oid: number) => boolean): Shortfall[] {
-  const unpublished = plan.added.filter(({ oid }) => !plan.covered.has(oid) && known(oid));
+/** What is captured, and what was said of it. */
+export interface Captured {
+  readonly options: Pick<ResolvedPostgres, 'publication'>;
+  readonly known: Pick<KnownTables, 'get'>;
+  readonly published: Pick<Published, 'lost'>;
+}
+
+/**
+ * All there is in the plan. `left`: tables that stay as they are for now. Of one that is published only as a partition, and with INSERT
+ * only, UPDATE and DELETE are not seen until it is published on its own.
+ */
+export function shortfallsOf(
+  plan: SetupPlan,
+  { options: { publication }, known, published: { lost } }: Captured,
+  left: ReadonlySet<number> = new Set(),
+): Shortfall[] {
+  // A table that was not captured before is new, not lost.
+  const unpublished = plan.added.filter(({ oid }) => !plan.covered.has(oid) && known.get(oid) !== undefined);
+  const insertOnly = plan.added
+    .filter(({ oid, allChanges }) => allChanges && plan.covered.get(oid) === 'insert')
+    .map((table) => ({ oid: table.oid, one: shortfall('table_unpublished', table, { publication, notSeen: CHANGES }) }))
+    .filter(({ oid, one }) => left.has(oid) || lost.has(one.key));
   return [
+    ...insertOnly.map(({ one }) => one),
     ...plan.narrowed.map((one) => shortfall('publication_altered', null, one)),
     ...unpublished.map((table) => shortfall('table_unpublished', table, { publication, notSeen: EVERYTHING })),
     ...plan.restricted.flatMap(({ table, publication: name, filtered, leftOut }) => [
@@ -48,6 +70,8 @@ export function shortfallsOf(plan: SetupPlan, publication: string, known: (oid: 
 }
 
 const EVERYTHING = ['insert', 'update', 'delete', 'truncate'];
+/** What the publication for INSERT leaves out. */
+const CHANGES = ['update', 'delete'];
 const COLUMN = 'columns.';
 const paths = (columns: readonly string[]) => columns.map((column) => COLUMN + column);
 
@@ -79,7 +103,9 @@ export function describeShortfall({ cause, table, publication, notSeen, over }: 
   }
   switch (cause) {
     case 'table_unpublished':
-      return `${name} was taken out of the publication ${publication}`;
+      return notSeen === CHANGES
+        ? `${name} is published with INSERT and TRUNCATE only`
+        : `${name} was taken out of the publication ${publication}`;
     case 'publication_altered':
       return `The publication ${publication} was altered and does not publish ${notSeen.join(', ')}`;
     case 'row_filter':

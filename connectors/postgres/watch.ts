@@ -6,7 +6,7 @@ import type { ControlClient } from './client.ts';
 import { parseLsn } from './lsn.ts';
 import { keepMarks, recordMeanwhile } from './meanwhile.ts';
 import type { ResolvedPostgres } from './options.ts';
-import { applyApart, applyStatements, isLocked, qualified, type SetupPlan } from './setup.ts';
+import { applyApart, applyPlan, isLocked, qualified, type SetupPlan, tablesOf } from './setup.ts';
 import { closeShortfalls, followShortfalls, type Shortfall, shortfallsOf } from './shortfalls.ts';
 import { readSlot, type SlotState } from './slot.ts';
 import { currentLsn, lookAround, type Surroundings } from './surroundings.ts';
@@ -14,7 +14,7 @@ import type { WantedTable } from './tables.ts';
 
 /** One look while streaming. @throws AUD_PG_PUBLICATION_LOST, AUD_PG_SLOT_LOST: opening again says what is missing. */
 export async function watchOnce(client: ControlClient, context: CaptureContext, warned: Set<string>): Promise<void> {
-  const { options, published, known } = context;
+  const { options, published } = context;
   const before = await currentLsn(client);
   const around = await lookAround(client, context);
   if (!around.mainExists || around.mainOid !== published.publication) throw publicationLost(options, around.plan);
@@ -22,41 +22,45 @@ export async function watchOnce(client: ControlClient, context: CaptureContext, 
   if (slot === null || slot.lost !== null) throw slotLost(options, slot);
   await joinPublications(client, around, slot, context);
   recordDropped(around, context);
-  const found = shortfallsOf(around.plan, options.publication, (oid) => known.get(oid) !== undefined);
+  const found = shortfallsOf(around.plan, context);
   await recordMeanwhile(client, around, { found, seen: published.seen }, context);
-  keepMarks(around.marks, context);
   if (options.setup === 'manual') warnOfPlan(around.plan, context, warned);
   if (options.setup === 'manual' || around.plan.statements.length === 0) {
     await followShortfalls(client, found, published.seen, context);
+    keepMarks(around.marks, context);
     return sawPublished(before, context);
   }
+  let still: Left;
   try {
-    await applyStatements(client, around.plan.statements);
+    still = await apply(client, around.plan, context);
   } catch (error) {
-    if (isLocked(error) && around.plan.steps.length > 0) return applyWhatCanBe(client, around, found, context, warned);
-    // What may not be put right (no right to) goes on, and is said at once.
+    // What could not be put right (no right to, a table that has just gone, the connection) goes on, and is said at once.
     await followShortfalls(client, found, published.seen, context);
+    keepMarks(around.marks, context);
     throw error;
   }
-  await recordApplied(client, around, NOTHING_LEFT, { found, context });
+  await recordApplied(client, around, still, { found, context });
+  warnOfLocked(around, still, context, warned);
 }
 
 /**
- * Somebody holds a lock on a table: the others must not wait for it, least of all one that makes writes fail as it is. A look
+ * Where somebody holds a lock on a table the others must not wait for it, least of all one that makes writes fail as it is. A look
  * afterwards tells what could be done.
  */
-async function applyWhatCanBe(
-  client: ControlClient,
-  around: Surroundings,
-  found: readonly Shortfall[],
-  context: CaptureContext,
-  warned: Set<string>,
-): Promise<void> {
-  await applyApart(client, around.plan);
-  const { plan } = await lookAround(client, context);
-  const left = new Set(plan.steps.map(({ oid }) => oid));
-  await recordApplied(client, around, { left, plan }, { found, context });
-  const names = around.selection.wanted.filter(({ oid }) => left.has(oid)).map(qualified);
+async function apply(client: ControlClient, plan: SetupPlan, context: CaptureContext): Promise<Left> {
+  try {
+    await applyPlan(client, plan);
+    return NOTHING_LEFT;
+  } catch (error) {
+    if (!isLocked(error) || plan.steps.length === 0) throw error;
+  }
+  await applyApart(client, plan);
+  const { plan: still } = await lookAround(client, context);
+  return { left: tablesOf(still), plan: still };
+}
+
+function warnOfLocked({ selection }: Surroundings, { left }: Left, context: CaptureContext, warned: Set<string>): void {
+  const names = selection.wanted.filter(({ oid }) => left.has(oid)).map(qualified);
   const key = names.join(', ');
   if (names.length === 0 || warned.has(key)) return;
   warned.add(key);
@@ -86,12 +90,9 @@ async function recordApplied(
   { left, plan: still }: Left,
   { found, context }: { readonly found: readonly Shortfall[]; readonly context: CaptureContext },
 ): Promise<void> {
-  const { options, published, known } = context;
+  const { published } = context;
   const at = await currentLsn(client);
-  const open =
-    still === null
-      ? found.filter((one) => !one.mended)
-      : shortfallsOf(still, options.publication, (oid) => known.get(oid) !== undefined);
+  const open = still === null ? found.filter((one) => !one.mended) : shortfallsOf(still, context, left);
   const isOver = (one: Shortfall) => one.mended && !open.some(({ key }) => key === one.key);
   closeShortfalls(found.filter(isOver), published.seen, at, context);
   await followShortfalls(client, open, published.seen, context);

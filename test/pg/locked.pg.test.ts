@@ -1,6 +1,12 @@
 // Somebody holds a lock on a table that is to be published or altered: the others do not wait for it, and nobody waits for us.
 import pg from 'pg';
 import { describe, expect, test } from 'vitest';
+import { ControlClient } from '../../connectors/postgres/client.ts';
+import { postgresOptions, resolvePostgres } from '../../connectors/postgres/options.ts';
+import { tableMatcher } from '../../connectors/postgres/patterns.ts';
+import { readServerFacts } from '../../connectors/postgres/preflight.ts';
+import { applyApart } from '../../connectors/postgres/setup.ts';
+import { lookAround } from '../../connectors/postgres/surroundings.ts';
 import { startCapture } from '../support/capture.ts';
 import { postgresMajors, postgresMissing, providePostgres, type TestDatabase } from '../support/provide.ts';
 import { until } from '../support/wait.ts';
@@ -85,6 +91,107 @@ for (const major of postgresMajors()) {
         ({ action, object }) => action === 'attach' && object.table === 'locked',
         'the locked table',
       );
+    });
+
+    test('a table that is locked while it moves from one publication to the other stays in one of them', async () => {
+      await using database = await withTables('create table t (v int)');
+      {
+        await using _ = await startCapture({ url: database.url });
+      }
+      const source = { type: 'postgres', url: database.url, tables: ['public.*'], replica_identity: 'full' };
+      const options = resolvePostgres('shop', postgresOptions.parse({ ...source, setup: 'auto' }));
+      const control = await ControlClient.connect(database.url, 'shop');
+      const look = { options, facts: await readServerFacts(control), matcher: tableMatcher(options.tables) };
+      {
+        await using _ = await transaction(database, 'lock table t in row exclusive mode');
+        await applyApart(control, (await lookAround(control, look)).plan);
+        expect(await isPublished(database, 'changetrail_shop_insert', 't')).toBe(true);
+      }
+      await applyApart(control, (await lookAround(control, look)).plan);
+      await control.close();
+      expect(await isPublished(database, 'changetrail_shop_insert', 't')).toBe(false);
+      expect(await isPublished(database, 'changetrail_shop', 't')).toBe(true);
+    });
+
+    const TREE = `create table tree (id int, v int, constraint k primary key (id)) partition by list (id);
+      create table leaf_a partition of tree for values in (1); create table leaf_b partition of tree for values in (2);
+      insert into tree values (1, 1), (2, 1)`;
+
+    test('a tree of which a partition is locked moves as a whole or not at all', async () => {
+      await using database = await withTables(
+        `${TREE}; alter table leaf_a replica identity full; alter table leaf_b replica identity full`,
+      );
+      await using capture = await startCapture({ url: database.url });
+      await capture.caughtUp();
+      {
+        const sql =
+          'alter table tree drop constraint k; commit; begin; lock table leaf_a in share update exclusive mode';
+        await using _ = await transaction(database, sql);
+        await until(() => capture.log.entries.find((entry) => entry['event'] === 'tables_locked'), {
+          what: 'the locked tree to be said',
+        });
+        await database.query('update tree set v = 2');
+        expect((await capture.caughtUp()).filter(({ action }) => action === 'update')).toHaveLength(2);
+      }
+      await until(() => isPublished(database, 'changetrail_shop_insert', 'leaf_a'), { what: 'the table to move' });
+      await database.query('update tree set v = 3');
+      const records = await capture.caughtUp();
+      expect(records.filter(({ action }) => action === 'update')).toHaveLength(4);
+      expect(records.filter(({ kind }) => kind === 'gap')).toEqual([]);
+    });
+
+    test('a partition whose writes fail does not wait for one that is locked; what that one loses is said', async () => {
+      await using database = await withTables(TREE);
+      await using capture = await startCapture({ url: database.url });
+      await capture.caughtUp();
+      {
+        const sql =
+          'alter table leaf_b replica identity nothing; commit; begin; lock table leaf_a in share update exclusive mode';
+        await using _ = await transaction(database, sql);
+        const isTaken = () =>
+          database.query('update leaf_b set v = 2').then(
+            () => true,
+            () => false,
+          );
+        await until(isTaken, { what: 'the update to be taken' });
+        const open = await capture.record(({ kind }) => kind === 'gap', 'a gap of the locked partition');
+        expect(open.object.table).toBe('leaf_a');
+        expect(open.details).toMatchObject({ to: null, cause: 'table_unpublished', not_seen: ['update', 'delete'] });
+        await database.query('update leaf_a set v = 2; insert into tree values (1, 9) on conflict (id) do nothing');
+      }
+      const over = await capture.record(({ kind, details }) => kind === 'gap' && details!['to'] !== null, 'its end');
+      expect(over.object.table).toBe('leaf_a');
+      await database.query('update leaf_a set v = 3');
+      const records = await capture.caughtUp();
+      expect(
+        records.filter(({ action }) => action === 'update').map(({ after }) => (after as { v: number }).v),
+      ).toEqual([3]);
+      expect(records.filter(({ kind }) => kind === 'gap')).toHaveLength(2);
+    });
+
+    test('a loss that was found is said also where beside a lock something else keeps it from being put right', async () => {
+      await using database = await withTables('');
+      const role = `owner_${database.name}`;
+      await database.query(`create role ${role} login replication; grant create on database "${database.name}" to ${role};
+        grant create on schema public to ${role}; set role ${role}; create table t (id int primary key)`);
+      const as = new URL(database.url);
+      as.username = role;
+      await using capture = await startCapture({ url: database.url, as: as.href, marker: false });
+      await capture.record(({ action, object }) => action === 'attach' && object.table === 't', 'the table');
+      {
+        const sql = `create table a_foreign (id int primary key); create table locked (id int primary key);
+          alter table locked owner to ${role}; alter publication changetrail_shop drop table t;
+          commit; begin; lock table locked in share update exclusive mode`;
+        await using _ = await transaction(database, sql);
+        const open = await capture.record(({ kind }) => kind === 'gap', 'a gap');
+        expect(open).toMatchObject({ object: { table: 't' }, details: { to: null, cause: 'table_unpublished' } });
+      }
+      await database.query(`alter table a_foreign owner to ${role}`);
+      await capture.record(({ kind, details }) => kind === 'gap' && details!['to'] !== null, 'its end');
+      await capture.stop();
+      await slotFree(database, SLOT);
+      await database.query(`select pg_drop_replication_slot('${SLOT}')`);
+      await database.query(`drop owned by ${role}; drop role ${role}`);
     });
 
     test('replica_identity: full makes nobody wait for a transaction that goes on', async () => {

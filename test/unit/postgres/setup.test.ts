@@ -163,16 +163,57 @@ describe('the plan of the publications', () => {
     const drop = 'alter publication "changetrail_shop" drop table only "public"."keyless"';
     const add = (name: string, table: string) => `alter publication "${name}" add table only "public"."${table}"`;
     expect(plan([KEYED, KEYLESS], [published(2), inserted()]).steps).toEqual([
-      { oid: 2, statements: [drop, add('changetrail_shop_insert', 'keyless')] },
-      { oid: 1, statements: [add('changetrail_shop', 'keyed')] },
+      { oids: [2], parts: [[drop, add('changetrail_shop_insert', 'keyless')]], apart: [] },
+      { oids: [1], parts: [[add('changetrail_shop', 'keyed')]], apart: [] },
     ]);
     const filtered = { ...published(2), tables: new Map([[2, { filtered: true, leftOut: null }]]) };
     const alter = 'alter table "public"."keyless" replica identity full';
     expect(plan([KEYLESS], [filtered, inserted()], { full: true }).steps).toEqual([
-      { oid: 2, statements: [drop] },
-      { oid: 2, statements: [alter, add('changetrail_shop', 'keyless')] },
+      { oids: [2], parts: [[drop], [alter], [add('changetrail_shop', 'keyless')]], apart: [] },
     ]);
     expect(plan([KEYED, KEYLESS]).steps).toEqual([]);
+  });
+
+  test('a table that is altered is in one of the publications all the time', () => {
+    const one = (what: string, table: string) =>
+      `alter publication "changetrail_shop" ${what} table only "public"."${table}"`;
+    const two = (what: string, table: string) => one(what, table).replace('_shop"', '_shop_insert"');
+    const alter = (table: string) => `alter table "public"."${table}" replica identity full`;
+    expect(plan([KEYLESS], [published(), inserted(2)], { full: true }).steps).toEqual([
+      { oids: [2], parts: [[alter('keyless')], [two('drop', 'keyless'), one('add', 'keyless')]], apart: [] },
+    ]);
+    // Recorded under the partitioned table, which cannot be published with all changes whatever its partitions are.
+    const root = { ...ROOT, primary_key: false };
+    const settings = { full: true, partitions: 'root' } as const;
+    const main = { ...published(10), viaRoot: true };
+    expect(plan([root, LEAF], [main, { ...inserted(), viaRoot: true }], settings).steps).toEqual([
+      { oids: [10], parts: [[one('drop', 'root'), two('add', 'root')], [alter('root')], [alter('leaf')]], apart: [] },
+    ]);
+    const listed = { ...inserted(10), viaRoot: true, tables: new Map([[10, { filtered: false, leftOut: ['v'] }]]) };
+    expect(plan([root, LEAF], [{ ...main, tables: new Map() }, listed], settings).steps[0]!.parts[0]).toEqual([
+      two('drop', 'root'),
+      two('add', 'root'),
+    ]);
+  });
+
+  test('a tree of partitions moves in one step; where writes fail, the partitions before the table above them', () => {
+    const one = (what: string, table: string) =>
+      `alter publication "changetrail_shop" ${what} table only "public"."${table}"`;
+    const two = (what: string, table: string) => one(what, table).replace('_shop"', '_shop_insert"');
+    const odd: CatalogTable = { ...LEAF, oid: 12, table: 'odd', identity: 'n' };
+    const step = { oids: [10, 11], parts: [[one('drop', 'root'), one('add', 'leaf'), two('add', 'root')]], apart: [] };
+    expect(plan([{ ...ROOT, primary_key: false }, LEAF], [published(10), inserted()]).steps).toEqual([step]);
+    expect(plan([ROOT, LEAF, odd], [published(10), inserted()]).steps).toEqual([
+      {
+        oids: [10, 11, 12],
+        parts: [[one('drop', 'root'), one('add', 'leaf'), two('add', 'root'), two('add', 'odd')]],
+        apart: [
+          { oids: [11], parts: [[one('add', 'leaf')]], apart: [] },
+          { oids: [12], parts: [[two('add', 'odd')]], apart: [] },
+          { oids: [10], parts: [[one('drop', 'root'), two('add', 'root')]], apart: [] },
+        ],
+      },
+    ]);
   });
 
   test('a partition that comes to be published on its own was published before', () => {
