@@ -313,8 +313,9 @@ class LedgerDelivery {
     let next: LedgerCursor | null = null;
     while (this.#flights[0]?.arrived === true) next = this.#flights.shift()!.next;
     if (next !== null) {
-      this.#cursor.move(next);
+      // Told before it is passed: a crash in between tells it twice, and not never.
       while (this.#holes[0] !== undefined && this.#holes[0].to <= next.index) this.#tellRemoved(this.#holes.shift()!);
+      this.#cursor.move(next);
     }
     const landed = this.#landed;
     this.#landed = null;
