@@ -56,10 +56,9 @@ export async function openSource(client: ControlClient, seen: Survey, input: Ope
   const state = nextState(seen);
   const context = captureContext(seen, state, input);
   const published = formatLsn(publishedUpTo(seen.kept, stands ?? parseLsn(seen.looked)));
+  // Until all is said, what is kept has it from there on.
+  context.published.seen = published;
   const found = shortfallsOf(around.plan, context, knownIn(around.plan, context));
-  if (stands !== null && continuity.gap === null) {
-    await recordMeanwhile(client, around, { found, seen: published }, context);
-  }
   if (options.setup === 'manual') {
     if (around.mainExists) await followShortfalls(client, found, published, context);
     requireSetUp(options, seen);
@@ -80,6 +79,13 @@ export async function openSource(client: ControlClient, seen: Survey, input: Ope
   recordLimits(settled, at, context);
   const gone = around.plan.removed.filter((oid) => !left.has(oid));
   if (options.setup === 'auto') recordDetached(gone, context);
+  // After all that may fail: a start that is made again must not say it again.
+  if (stands !== null && continuity.gap === null) {
+    await recordMeanwhile(client, around, { found, seen: published }, context);
+  }
+  context.published.marks = now.marks;
+  context.published.seen = seen.looked;
+  context.remember();
   // Only a start that does not follow the ledger's last record: there the position says what the record cannot.
   if (stands === null || continuity.gap !== null) host.output.idle(formatLsn(start));
   return { context, state, start, held: continuity.newLineage ? { lsn: 0n, seq: -1 } : seen.held };
@@ -210,10 +216,8 @@ async function recordShortfalls(
 function joinPublications(around: Surroundings, { continuity, stands, kept }: Survey, context: CaptureContext): void {
   const { options, published, streamed } = context;
   published.publication = around.mainOid;
-  published.marks = around.marks;
   const reads = continuity.newSlot || stands === null ? undefined : kept?.streamed;
   for (const name of around.publications) {
     if (name === options.publication || reads === undefined || reads.includes(name)) streamed.add(name);
   }
-  context.remember();
 }

@@ -24,6 +24,7 @@ export interface PublicationState {
   readonly schemas: readonly string[];
   /** Version of its row in the catalog: whoever alters the publication leaves another. */
   readonly version: string;
+  readonly owner: string;
   /** OID of each named table's entry, by the table's OID: one that was taken out and put back has another. */
   readonly entries: ReadonlyMap<number, number>;
 }
@@ -36,6 +37,7 @@ interface PublicationRow {
   readonly publish: string;
   readonly generated: string | null;
   readonly version: string;
+  readonly owner: string;
   readonly tables: readonly {
     readonly oid: number;
     readonly entry: number;
@@ -57,7 +59,7 @@ function publicationSql(serverMajor: number): string {
 select p.oid::int8::text as oid, p.pubname as name, p.puballtables as all_tables, p.pubviaroot as via_root,
   concat_ws(', ', case when p.pubinsert then 'insert' end, case when p.pubupdate then 'update' end,
     case when p.pubdelete then 'delete' end, case when p.pubtruncate then 'truncate' end) as publish,
-  to_jsonb(p) ->> 'pubgencols' as generated, p.xmin::text as version,
+  to_jsonb(p) ->> 'pubgencols' as generated, p.xmin::text as version, p.pubowner::int8::text as owner,
   (select coalesce(jsonb_agg(jsonb_build_object('oid', r.prrelid::int8, 'entry', r.oid::int8, 'filtered', ${since15('r.prqual is not null', 'false')},
     'left_out', ${since15(leftOut, 'null')})), '[]') from pg_catalog.pg_publication_rel r where r.prpubid = p.oid) as tables,
   (${since15(schemas, "select '{}'::text[]")}) as schemas
@@ -88,6 +90,7 @@ export async function readPublications(
         ),
         schemas: row.schemas,
         version: row.version,
+        owner: row.owner,
         entries: new Map(row.tables.map(({ oid, entry }) => [oid, entry])),
       },
     ]),
@@ -103,8 +106,8 @@ export type PublicationMarks = Readonly<Record<string, PublicationMark>>;
 export function publicationMarks(publications: Iterable<PublicationState>): PublicationMarks {
   const marks: Record<string, PublicationMark> = {};
   for (const state of publications) {
-    const { oid, name, version, publish, viaRoot, generated, allTables, schemas } = state;
-    marks[name] = [`${oid} ${version}`, JSON.stringify([publish, viaRoot, generated, allTables, schemas])];
+    const { oid, name, version, publish, viaRoot, generated, allTables, schemas, owner } = state;
+    marks[name] = [`${oid} ${version}`, JSON.stringify([publish, viaRoot, generated, allTables, schemas, owner])];
     for (const [table, entry] of state.entries) {
       marks[tableMark(name, table)] = [String(entry), JSON.stringify(state.tables.get(table) ?? null)];
     }

@@ -248,6 +248,41 @@ for (const major of postgresMajors()) {
       });
     });
 
+    test('what was put back before a start is said once, however often the start fails', async () => {
+      await using database = await prepared();
+      await using directory = await temporaryDirectory();
+      const options = { url: database.url, data: directory.join('data') };
+      {
+        await using _ = await startCapture(options);
+      }
+      await slotFree(database, PUBLICATION);
+      await database.query(`alter publication ${PUBLICATION} drop table t`);
+      await database.query(`alter publication ${PUBLICATION} add table t`);
+      await database.query('create table later (id int primary key)');
+      for (const _ of [1, 2]) {
+        await using failing = await startCapture({ ...options, source: { setup: 'manual' }, waitForStream: false });
+        await until(() => failing.failure, { what: 'the start to fail' });
+        expect(failing.failure).toMatchObject({ code: 'AUD_PG_SETUP' });
+      }
+      await using capture = await startCapture(options);
+      const gaps = gapsOf(await capture.caughtUp());
+      expect(gaps.map(({ details }) => details!['cause'])).toEqual(['table_unpublished']);
+    });
+
+    test('a publication that gets another owner loses nothing', async () => {
+      await using database = await prepared();
+      await using capture = await startCapture({ url: database.url });
+      await capture.caughtUp();
+      const role = `owner_${database.name}`;
+      await database.query(`create role ${role} superuser; alter publication ${PUBLICATION} owner to ${role}`);
+      await database.query('create table later (id int primary key)');
+      await capture.record(({ action, object }) => action === 'attach' && object.table === 'later', 'a look');
+      await database.query(`reassign owned by ${role} to current_user; drop role ${role}`);
+      await database.query('create table latest (id int primary key)');
+      await capture.record(({ action, object }) => action === 'attach' && object.table === 'latest', 'a look');
+      expect(gapsOf(await capture.caughtUp())).toEqual([]);
+    });
+
     test('what capture has no right to put right is said, and over when somebody has', async () => {
       await using database = await prepared();
       const role = `replicator_${database.name}`;

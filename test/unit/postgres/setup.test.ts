@@ -76,6 +76,7 @@ const published = (...oids: number[]): PublicationState => ({
   tables: new Map(oids.map((oid) => [oid, null])),
   schemas: [],
   version: '1',
+  owner: '10',
   entries: new Map(oids.map((oid) => [oid, oid + 1000])),
 });
 const inserted = (...oids: number[]): PublicationState => ({
