@@ -47,11 +47,12 @@ select distinct l.relation::int8::text as oid from pg_catalog.pg_locks l
 left join pg_catalog.pg_stat_activity a on a.pid = l.pid
 where l.locktype = 'relation' and l.granted and l.pid is distinct from pg_catalog.pg_backend_pid() and l.relation = any($1::oid[])
   and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
-  and (l.pid is null or a.xact_start < pg_catalog.clock_timestamp() - interval '${HELD_MS} ms')`;
+  and (l.pid is null or a.xact_start is null or a.xact_start < pg_catalog.clock_timestamp() - interval '${HELD_MS} ms')`;
 
 /**
  * Tables that transactions have used for a while and still hold. ALTER TABLE would wait for them, and everybody else behind it:
- * a report that runs for an hour would have the application stand still again and again.
+ * a report that runs for an hour would have the application stand still again and again. How old the transaction of another role is
+ * takes pg_read_all_stats to see; without it, it may be old.
  */
 export async function heldTables(client: ControlClient, oids: readonly number[]): Promise<Set<number>> {
   if (oids.length === 0) return new Set();
@@ -144,7 +145,9 @@ function partitioned(table: CatalogTable, leaves: readonly CatalogTable[], optio
     if (safe) return [wanted(table, { allChanges: true, reason: null, makeFull })];
     return [wanted(table, { allChanges: false, reason: null, makeFull: [] }), ...parts];
   }
-  const misread = leaves.some((leaf) => leaf.identity === 'i') && makeFull.length === 0 ? 'partition_identity' : null;
+  const misread = leaves.some((leaf) => leaf.identity === 'i' && !toBeFull(leaf, options))
+    ? 'partition_identity'
+    : null;
   const broken = parts.find((part) => !part.allChanges)?.reason ?? null;
   const reason = broken ?? (safe ? misread : 'partitions_without_key');
   // The server tells whether an old row is whole by the identity of the table, not of the partition.

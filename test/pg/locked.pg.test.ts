@@ -5,8 +5,9 @@ import { ControlClient } from '../../connectors/postgres/client.ts';
 import { postgresOptions, resolvePostgres } from '../../connectors/postgres/options.ts';
 import { tableMatcher } from '../../connectors/postgres/patterns.ts';
 import { readServerFacts } from '../../connectors/postgres/preflight.ts';
-import { applyApart } from '../../connectors/postgres/setup.ts';
+import { applyApart, applyPlan } from '../../connectors/postgres/setup.ts';
 import { lookAround } from '../../connectors/postgres/surroundings.ts';
+import { heldTables } from '../../connectors/postgres/tables.ts';
 import { startCapture } from '../support/capture.ts';
 import { postgresMajors, postgresMissing, providePostgres, type TestDatabase } from '../support/provide.ts';
 import { until } from '../support/wait.ts';
@@ -213,6 +214,47 @@ for (const major of postgresMajors()) {
         expect(await isFull()).toBe(false);
       }
       await until(isFull, { what: 'the table to be altered in the end' });
+    });
+
+    test('replica_identity: full keeps hold of no table while it waits for another', async () => {
+      await using database = await withTables(
+        'create table a (id int primary key); create table b (id int primary key)',
+      );
+      {
+        await using _ = await startCapture({ url: database.url });
+      }
+      const source = { type: 'postgres', url: database.url, tables: ['public.*'], replica_identity: 'full' };
+      const options = resolvePostgres('shop', postgresOptions.parse({ ...source, setup: 'auto' }));
+      const control = await ControlClient.connect(database.url, 'shop');
+      const look = { options, facts: await readServerFacts(control), matcher: tableMatcher(options.tables) };
+      const { plan } = await lookAround(control, look);
+      {
+        await using _ = await transaction(database, 'lock table b in row exclusive mode');
+        await expect(applyPlan(control, plan)).rejects.toMatchObject({ data: { sqlstate: '55P03' } });
+      }
+      await control.close();
+      const full = "select relname from pg_class where relname in ('a', 'b') and relreplident = 'f'";
+      expect((await database.query(full)).rows).toEqual([{ relname: 'a' }]);
+    });
+
+    test('a table that another role holds is held, also where the age of its transaction cannot be seen', async () => {
+      await using database = await withTables(
+        'create table t (id int primary key); create table u (id int primary key)',
+      );
+      const role = `blind_${database.name}`;
+      await database.query(`create role ${role} login`);
+      const as = new URL(database.url);
+      as.username = role;
+      const control = await ControlClient.connect(as.href, 'shop');
+      const { rows } = await database.query("select 't'::regclass::oid::int as t, 'u'::regclass::oid::int as u");
+      {
+        await using _ = await transaction(database, 'lock table t in row exclusive mode');
+        expect(await heldTables(control, [rows[0].t, rows[0].u])).toEqual(new Set([rows[0].t]));
+        await database.query(`grant pg_read_all_stats to ${role}`);
+        expect(await heldTables(control, [rows[0].t])).toEqual(new Set());
+      }
+      await control.close();
+      await database.query(`drop role ${role}`);
     });
 
     /** Milliseconds of the slowest of the writes of some seconds, behind the first. */

@@ -272,6 +272,11 @@ describe('the choice of tables', () => {
     expect(brief([ROOT, odd], { partitions: 'root' })).toEqual([['root', false, 'no_replica_identity']]);
     const indexed: CatalogTable = { ...LEAF, identity: 'i', identity_index: true };
     expect(brief([ROOT, indexed], { partitions: 'root' })).toEqual([['root', false, 'partition_identity']]);
+    const other: CatalogTable = { ...LEAF, oid: 14, table: 'other' };
+    const settings: Settings = { partitions: 'root', full: true };
+    expect(brief([ROOT, indexed, other], settings)).toEqual([['root', true, null]]);
+    // Of two to be altered, that one is held.
+    expect(brief([ROOT, indexed, other], { ...settings, held: [11] })).toEqual([['root', false, 'partition_identity']]);
     expect(brief([ROOT, { ...odd, logged: false }])).toEqual([['root', true, null]]);
   });
 
