@@ -114,6 +114,7 @@ const CERTIFICATES = /^(CERT_|DEPTH_ZERO|UNABLE_|SELF_SIGNED|ERR_TLS_CERT)/;
 export function postgresError(cause: unknown, source: string): AuditError {
   if (cause instanceof AuditError) return cause;
   const state = systemCode(cause);
+  if ((cause instanceof TypeError || cause instanceof RangeError) && state === undefined) return defect(cause, source);
   const known =
     state === '28000' && /pg_hba/.test(messageOf(cause)) ? HBA : (STATES[state ?? ''] ?? NODE_CODES[state ?? '']);
   const mapping = known ?? byText(cause, state);
@@ -123,6 +124,15 @@ export function postgresError(cause: unknown, source: string): AuditError {
     retry: mapping.retry,
     cause,
     data: state === undefined ? {} : { sqlstate: state },
+  });
+}
+
+/** Thrown by our own code or the driver's, not by the server or the network. Without memory it may go better the next time. */
+function defect(cause: Error, source: string): AuditError {
+  return new AuditError('AUD_INTERNAL', {
+    message: `Defect in reading source ${source}: ${messageOf(cause)}.`,
+    retry: /allocation failed/.test(cause.message) ? 'soon' : 'never',
+    cause,
   });
 }
 

@@ -92,6 +92,8 @@ export class PostgresStream implements SourceStream {
   /** Somebody waits for room in the output already. */
   #waiting = false;
   #stopping = false;
+  /** Where a message begins is not known any more: what still comes cannot be read. */
+  #lostPlace = false;
   #confirmed: bigint;
   #reached: bigint;
   #receivedAt: number;
@@ -205,11 +207,13 @@ export class PostgresStream implements SourceStream {
       },
     });
     const read = (bytes: Buffer) => {
+      if (this.#lostPlace) return;
       this.#receivedAt = this.#options.now();
       // A message so large that no memory is left for it, or one the driver cannot read: the stream's failure, not the process's.
       try {
         framing.push(bytes);
       } catch (error) {
+        this.#lostPlace = true;
         this.#stopping = true;
         this.#finish(postgresError(error, this.#options.name));
       }
