@@ -214,8 +214,7 @@ export class PostgresStream implements SourceStream {
         framing.push(bytes);
       } catch (error) {
         this.#lostPlace = true;
-        this.#stopping = true;
-        this.#finish(postgresError(error, this.#options.name));
+        this.#fail(error);
       }
       this.#gather(bytes.length);
     };
@@ -237,9 +236,14 @@ export class PostgresStream implements SourceStream {
       if (relation !== null) this.#hold(relation);
       if (this.#options.output.full) this.#waitForRoom();
     } catch (error) {
-      this.#stopping = true;
-      this.#finish(postgresError(error, this.#options.name));
+      this.#fail(error);
     }
+  }
+
+  /** Ends the stream: nothing that still comes is decoded. */
+  #fail(error: unknown): void {
+    this.#stopping = true;
+    this.#finish(postgresError(error, this.#options.name));
   }
 
   /** Stops decoding and reading until the relation is known, then goes on with what came meanwhile. */

@@ -47,6 +47,10 @@ export class Findings {
     if (this.list.length < KEPT_FINDINGS) this.list.push(finding);
   }
 
+  say(level: Finding['level'], what: Finding['what'], message: string, index?: number): void {
+    this.add({ level, what, message, ...(index === undefined ? {} : { index }) });
+  }
+
   addAll({ list, tampered, missing }: Pick<Findings, 'list' | 'tampered' | 'missing'>): void {
     this.tampered += tampered;
     this.missing += missing;

@@ -2,7 +2,7 @@
 import { messageOf } from '../../errors/audit-error.ts';
 import { checkSignature, type Head, parseHead, type VerifierKey } from '../note.ts';
 import type { TileReader } from '../tiles.ts';
-import type { Finding, Findings } from './findings.ts';
+import type { Findings } from './findings.ts';
 
 export interface OutsideHead {
   readonly name: string;
@@ -41,7 +41,7 @@ export class OutsideHeads {
       head = parseHead(bytes);
     } catch (error) {
       this.judged.push({ name, size: null, agrees: false });
-      this.#add('missing', 'head_damaged', `${name} holds no head: ${messageOf(error)}`);
+      this.#findings.say('missing', 'head_damaged', `${name} holds no head: ${messageOf(error)}`);
       return;
     }
     const answers = keys.map((key) => checkSignature(head.note, key));
@@ -49,18 +49,14 @@ export class OutsideHeads {
     const agrees = head.size <= tiles.size && tiles.rootAt(head.size).equals(head.root);
     this.judged.push({ name, size: head.size, agrees: agrees && valid });
     if (!valid) {
-      this.#add('missing', 'head_damaged', `${name} holds a head without a valid signature of a known key`);
+      this.#findings.say('missing', 'head_damaged', `${name} holds a head without a valid signature of a known key`);
     } else if (head.size > tiles.size) {
       const why = 'the tail was cut, or an old copy put back';
       const message = `${name} holds a head of ${head.size} records, this ledger is signed for ${tiles.size}: ${why}`;
-      this.#add('tampered', 'head_ahead', message, tiles.size);
+      this.#findings.say('tampered', 'head_ahead', message, tiles.size);
     } else if (!agrees) {
       const message = `${name} holds a head of ${head.size} records that is not of this history: it was rewritten since`;
-      this.#add('tampered', 'head_differs', message);
+      this.#findings.say('tampered', 'head_differs', message);
     }
-  }
-
-  #add(level: Finding['level'], what: Finding['what'], message: string, index?: number): void {
-    this.#findings.add({ level, what, message, ...(index === undefined ? {} : { index }) });
   }
 }

@@ -40,28 +40,35 @@ export type PlaceRoom = { -readonly [Key in keyof Place]: Place[Key] };
 export function readPosition(bytes: Uint8Array, from: number, into: PlaceRoom): number {
   const base = into.lsn ? 16 : 10;
   const most = into.lsn ? 8 : 10;
-  let at = from;
-  let value = 0;
-  for (let digit = DIGITS[bytes[at]!]!; digit < base; digit = DIGITS[bytes[++at]!]!) value = value * base + digit;
-  if (at === from || at - from > most || bytes[at] !== (into.lsn ? SLASH : DOT)) return -1;
-  into.high = value;
-  const second = ++at;
-  value = 0;
-  for (let digit = DIGITS[bytes[at]!]!; digit < base; digit = DIGITS[bytes[++at]!]!) value = value * base + digit;
-  if (at === second || at - second > most) return -1;
-  into.low = value;
-  return at;
+  const divider = endOfNumber(bytes, from, base, most);
+  if (divider === -1 || bytes[divider] !== (into.lsn ? SLASH : DOT)) return -1;
+  const end = endOfNumber(bytes, divider + 1, base, most);
+  if (end === -1) return -1;
+  into.high = numberIn(bytes, from, divider, base);
+  into.low = numberIn(bytes, divider + 1, end, base);
+  return end;
 }
 
 /** Reads `<position>:<ordinal>` as `readPosition` does. */
 export function readPlace(bytes: Uint8Array, from: number, into: PlaceRoom): number {
-  let at = readPosition(bytes, from, into);
-  if (at === -1 || bytes[at] !== COLON) return -1;
-  const first = ++at;
+  const colon = readPosition(bytes, from, into);
+  if (colon === -1 || bytes[colon] !== COLON) return -1;
+  const end = endOfNumber(bytes, colon + 1, 10, 15);
+  if (end !== -1) into.seq = numberIn(bytes, colon + 1, end, 10);
+  return end;
+}
+
+/** Where the number at `bytes[from]` ends; -1 when there is none, or one of more digits than `most`. */
+function endOfNumber(bytes: Uint8Array, from: number, base: number, most: number): number {
+  let at = from;
+  while (DIGITS[bytes[at]!]! < base) at++;
+  return at === from || at - from > most ? -1 : at;
+}
+
+function numberIn(bytes: Uint8Array, from: number, to: number, base: number): number {
   let value = 0;
-  for (let digit = DIGITS[bytes[at]!]!; digit < 10; digit = DIGITS[bytes[++at]!]!) value = value * 10 + digit;
-  into.seq = value;
-  return at === first || at - first > 15 ? -1 : at;
+  for (let at = from; at < to; at++) value = value * base + DIGITS[bytes[at]!]!;
+  return value;
 }
 
 function comparePosition(a: Position, b: Position): number {

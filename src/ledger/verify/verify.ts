@@ -77,7 +77,7 @@ class Verification {
     const keys = (this.#given ? options.keys : ownKeys(ledger)).map(parseVerifierKey);
     this.#claims = new Claims(this.#findings, keys);
     this.#continuity = new ContinuityCheck(
-      (index, message) => this.#add('tampered', 'order_broken', message, index),
+      (index, message) => this.#findings.say('tampered', 'order_broken', message, index),
       options.source ?? null,
     );
   }
@@ -102,7 +102,7 @@ class Verification {
     try {
       return listSegments(join(this.#ledger, 'segments'));
     } catch (error) {
-      this.#add('missing', 'unreadable', `The folder segments cannot be read: ${systemCode(error)}`);
+      this.#findings.say('missing', 'unreadable', `The folder segments cannot be read: ${systemCode(error)}`);
       return [];
     }
   }
@@ -117,7 +117,7 @@ class Verification {
       return true;
     } catch (error) {
       if (!(error instanceof AuditError)) throw error;
-      this.#add('missing', 'tile_unreadable', `Earlier heads could not be compared: ${messageOf(error)}`);
+      this.#findings.say('missing', 'tile_unreadable', `Earlier heads could not be compared: ${messageOf(error)}`);
       return false;
     }
   }
@@ -125,14 +125,14 @@ class Verification {
   #readCheckpoint(): Head | null {
     const path = join(this.#ledger, 'checkpoint');
     if (!existsSync(path)) {
-      this.#add('missing', 'checkpoint_missing', 'There is no checkpoint, so nothing says what was signed');
+      this.#findings.say('missing', 'checkpoint_missing', 'There is no checkpoint, so nothing says what was signed');
       return null;
     }
     try {
       return parseHead(readFileSync(path));
     } catch (error) {
       const readable = error instanceof AuditError;
-      this.#add(
+      this.#findings.say(
         readable ? 'tampered' : 'missing',
         readable ? 'checkpoint_damaged' : 'unreadable',
         `checkpoint: ${messageOf(error)}`,
@@ -143,7 +143,7 @@ class Verification {
 
   #checkSignature(head: Head, keys: readonly VerifierKey[]): void {
     if (keys.some((key) => checkSignature(head.note, key) === 'invalid')) {
-      this.#add('tampered', 'signature_invalid', 'The signature of the checkpoint is not valid');
+      this.#findings.say('tampered', 'signature_invalid', 'The signature of the checkpoint is not valid');
     }
   }
 
@@ -191,10 +191,10 @@ class Verification {
     if (end < size) {
       const what = torn > 0 ? ('line_missing' as const) : ('segment_missing' as const);
       const level = torn > 0 ? ('tampered' as const) : ('missing' as const);
-      this.#add(level, what, `The head covers ${size} records; those from ${end} on are not there`, end);
+      this.#findings.say(level, what, `The head covers ${size} records; those from ${end} on are not there`, end);
     } else if ((this.#unsigned > 0 || torn > 0) && !(await this.#isWritten(end))) {
       const what = this.#unsigned > 0 ? `${this.#unsigned} records` : `${torn} bytes of an unfinished line`;
-      this.#add(
+      this.#findings.say(
         'missing',
         'unsigned_tail',
         `${what} stand behind the signed head: nothing says whether they were written by the ledger`,
@@ -224,7 +224,11 @@ class Verification {
     const full = this.#peaks.filter((_, n) => (n + 1) * SPAN <= head.size).map((peaks) => peaks![0]!);
     checkUpperTiles(this.#ledger, head.size, full, this.#findings);
     if (!root.equals(head.root)) {
-      this.#add('tampered', 'root_differs', 'The entries do not give the root that the checkpoint says was signed');
+      this.#findings.say(
+        'tampered',
+        'root_differs',
+        'The entries do not give the root that the checkpoint says was signed',
+      );
     }
   }
 
@@ -235,7 +239,7 @@ class Verification {
     const claim = this.#claims.explains(start, this.#tiles);
     if (claim !== null) this.#removed = { records: start, index: claim.index };
     else {
-      this.#add(
+      this.#findings.say(
         'missing',
         'retention_unexplained',
         `Records 0 to ${start - 1} are not there, and no retention record says that they went`,
@@ -252,21 +256,17 @@ class Verification {
       const by = head.note.signatures.map(({ name, id }) => `${name}+${id}`).join(', ');
       const keys =
         this.#claims.trusted.length === 0 ? 'No key was given' : 'The key that was given did not sign this ledger';
-      this.#add('missing', 'key_unknown', `${keys}; the checkpoint is signed by ${by}`);
+      this.#findings.say('missing', 'key_unknown', `${keys}; the checkpoint is signed by ${by}`);
       return;
     }
     if (signers.every(({ name }) => name !== head.origin)) {
-      this.#add(
+      this.#findings.say(
         'tampered',
         'signature_invalid',
         `The checkpoint is of ${head.origin}, but signed as ${signers[0]!.name}`,
       );
     }
     if (this.#given && signers.every(({ text }) => !this.#options.keys.includes(text))) this.#keyFrom = 'record';
-  }
-
-  #add(level: Finding['level'], what: Finding['what'], message: string, index?: number): void {
-    this.#findings.add({ level, what, message, ...(index === undefined ? {} : { index }) });
   }
 
   #report(): VerifyReport {

@@ -10,13 +10,9 @@ const failed = (error: unknown) => {
   throw error;
 };
 
-const DROPPED: ControlRecord = { kind: 'schema', action: 'drop', object: { schema: 'public', table: 't' } };
-
-test('what a state tells is not kept before its record is durable: a kill in between would lose the record', async () => {
-  await using directory = await temporaryDirectory();
-  const ledger = openLedger(directory.join('data'), { groupMs: 60_000 });
+function opened(data: string, groupMs: number) {
+  const ledger = openLedger(data, { groupMs });
   const files = positionFiles(ledger.layout.positions, 'shop');
-  const confirmed: string[] = [];
   const output = new PipelineOutput({
     writer: ledger.writer,
     files,
@@ -24,6 +20,15 @@ test('what a state tells is not kept before its record is durable: a kill in bet
     about: {},
     now: Date.now,
   });
+  return { ledger, files, output };
+}
+
+const DROPPED: ControlRecord = { kind: 'schema', action: 'drop', object: { schema: 'public', table: 't' } };
+
+test('what a state tells is not kept before its record is durable: a kill in between would lose the record', async () => {
+  await using directory = await temporaryDirectory();
+  const { ledger, files, output } = opened(directory.join('data'), 60_000);
+  const confirmed: string[] = [];
   try {
     output.attach((position, saved) => {
       if (saved) confirmed.push(position);
@@ -49,15 +54,7 @@ test('what a state tells is not kept before its record is durable: a kill in bet
 
 test('a save that waited for the records of its state is made when they are durable', async () => {
   await using directory = await temporaryDirectory();
-  const ledger = openLedger(directory.join('data'), { groupMs: 2_000 });
-  const files = positionFiles(ledger.layout.positions, 'shop');
-  const output = new PipelineOutput({
-    writer: ledger.writer,
-    files,
-    origin: { name: 'shop', engine: 'postgres' },
-    about: {},
-    now: Date.now,
-  });
+  const { ledger, files, output } = opened(directory.join('data'), 2_000);
   try {
     const saved = new Promise<string>((resolve) => {
       output.attach((position) => {
