@@ -33,7 +33,7 @@ const REFERENCE = 'Go driver, raw bytes thrown away';
 export async function runW2(options: W2Options): Promise<W2Row[]> {
   const { consumers, absent } = availableConsumers();
   console.error(`W2: writing ${options.changes} changes`);
-  const { server, environment } = await prepareMongo(options.changes, false);
+  const { server, environment } = await prepareMongo(options.changes);
   try {
     const runs = new Map<string, Measured[]>(consumers.map((consumer) => [consumer.name, []]));
     await withDrains(async (drain) => {
@@ -86,7 +86,7 @@ function rowsOf(runs: ReadonlyMap<string, readonly Measured[]>, changes: number)
 function report(version: string, options: W2Options, rows: readonly W2Row[], absent: readonly string[]): void {
   saveResult({
     workload: 'W2 MongoDB drain',
-    about: `${options.changes.toLocaleString('en')} changes with pre- and post-images, MongoDB ${version}, ${options.rounds} rounds. Wall time of the whole process, its start included.`,
+    about: `${options.changes.toLocaleString('en')} changes by a logged-in user, with pre- and post-images, MongoDB ${version}, ${options.rounds} rounds. Wall time of the whole process, its start included.`,
     budget: '≥ 0.65 × a raw Go reader, ≥ 5 × Debezium, ≤ 150 MiB',
     columns: ['consumer', 'changes/s', '× raw Go reader', 'µs CPU a change', 'peak RSS MiB'],
     rows: rows.map((row) => [

@@ -18,7 +18,7 @@ writeFileSync(positionFiles(layout.positions, 'docs').position, JSON.stringify({
 const source = {
   type: 'mongodb',
   url: env['MONGO_URL'],
-  collections: ['perf.orders'],
+  collections: ['perf.*'],
   ...JSON.parse(env['SOURCE'] ?? '{}'),
 };
 const configuration = await checkConfiguration(

@@ -10,6 +10,8 @@ import {
   MongoClient,
   UUID,
 } from 'mongodb';
+import { DEFAULT_OPLOG_VIEW } from '../../connectors/mongodb/options.ts';
+import { oplogView } from '../../connectors/mongodb/setup.ts';
 import type { MongoServer } from '../../test/support/mongo-server.ts';
 import { provideMongo } from '../../test/support/provide.ts';
 
@@ -27,16 +29,21 @@ interface Order extends Document {
 const BLOCKS_AT_ONCE = 20;
 const BLOCK = 10;
 
-/** A server that does nothing else while it is measured, with `changes` changes behind the token. */
-export async function prepareMongo(changes: number, auth: boolean): Promise<MongoBacklog> {
+/**
+ * A server that does nothing else while it is measured, with `changes` changes behind the token. It has logins and the view
+ * on the oplog, so that each change has a user to be found.
+ */
+export async function prepareMongo(changes: number): Promise<MongoBacklog> {
   const server = await provideMongo({
     replicaSet: true,
     fresh: true,
-    auth,
+    auth: true,
     oplogSizeMb: 4000,
   });
   await server.command({ setParameter: 1, wiredTigerEngineRuntimeConfig: 'cache_size=2G' });
   await using client = new MongoClient(server.url);
+  const { database, command } = oplogView(DEFAULT_OPLOG_VIEW);
+  await client.db(database).command(command);
   const db = client.db('perf');
   const orders = await db.createCollection<Order>('orders', { changeStreamPreAndPostImages: { enabled: true } });
   await orders.insertMany([1, 2, 3, 4, 5].map(order));

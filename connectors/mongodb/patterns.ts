@@ -8,8 +8,8 @@ export interface CollectionMatcher {
   /** Patterns (not exclusions) that none of the given collections fit: a misspelt name is the usual reason. */
   unused(collections: readonly { readonly database: string; readonly collection: string }[]): readonly string[];
   /**
-   * Conditions for a `$match` that lets at least all wanted document changes through, or null when nothing would be
-   * filtered. What it lets through too much is dropped here.
+   * Conditions for a `$match` that lets at least all wanted document changes of `databases` through, or null when nothing
+   * of them would be filtered. What it lets through too much is dropped here.
    */
   readonly serverFilter: Document | null;
   /** The same for entries of the oplog, which name their collection in one text; empty when nothing would be filtered. */
@@ -88,7 +88,10 @@ function isLiteral(pattern: Pattern): boolean {
 function serverFilter(included: readonly Pattern[], excluded: readonly Pattern[]): Document | null {
   const not = excluded.map((p) => ({ 'ns.db': p.database, 'ns.coll': p.collection }));
   const nor = not.length > 0 ? { $nor: not } : {};
-  if (included.some((p) => p.database === '*' && p.collection === '*')) return not.length > 0 ? nor : null;
+  const all = included.some((p) => p.database === '*' && p.collection === '*');
+  // All named databases as a whole: that is a condition on the database alone.
+  const named = included.every((p) => p.collection === '*' && !isWild(p.database));
+  if (all || named) return not.length > 0 ? nor : null;
   const whole = included.filter((p) => p.collection === '*' && !isWild(p.database)).map((p) => p.database);
   const rest = included.filter((p) => p.collection !== '*' || isWild(p.database));
   const any: Document[] = whole.length > 0 ? [{ 'ns.db': { $in: whole } }] : [];

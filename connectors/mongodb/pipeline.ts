@@ -75,12 +75,20 @@ function stream(start: StreamStart, cluster: boolean): Document {
   };
 }
 
-/** Definitions and the context collection come through always: they are few, and decided on here. */
-function filter({ matcher, contextCollection }: PipelineOptions): Document[] {
-  const { serverFilter } = matcher;
-  if (serverFilter === null) return [];
-  const always = [{ operationType: { $nin: DOCUMENT_OPERATIONS } }, { 'ns.coll': contextCollection }];
-  return [{ $match: { $or: [serverFilter, ...always] } }];
+/**
+ * Named databases come first: the server looks at that while it reads its oplog, with one comparison an entry, and every
+ * definition has its database. Of what is left, definitions and the context collection come through always: they are few, and
+ * decided on here.
+ */
+function filter({ cluster, matcher, contextCollection }: PipelineOptions): Document[] {
+  const { databases, serverFilter } = matcher;
+  const stages: Document[] = [];
+  if (cluster && databases !== null) stages.push({ $match: { 'ns.db': { $in: databases } } });
+  if (serverFilter !== null) {
+    const always = [{ operationType: { $nin: DOCUMENT_OPERATIONS } }, { 'ns.coll': contextCollection }];
+    stages.push({ $match: { $or: [serverFilter, ...always] } });
+  }
+  return stages;
 }
 
 const size = (field: string): Document => ({ $bsonSize: { $ifNull: [field, {}] } });

@@ -1,7 +1,7 @@
 // The parts of a record that are the same for all records of a batch, a transaction or a moment, as finished bytes.
 import { type ByteWriter, fragment } from '../../src/record/byte-writer.ts';
 import { isoMillis } from '../../src/record/envelope.ts';
-import { ISO_BYTES, IsoText, writeInteger } from './bson/scalars.ts';
+import { ISO_BYTES, writeInteger, writeIso } from './bson/scalars.ts';
 import type { ClusterTime } from './cluster-time.ts';
 import type { Namespace } from './namespaces.ts';
 
@@ -20,7 +20,6 @@ export class RecordParts {
   readonly #name: string;
   /** `","captured":"2026-11-24T10:00:00.126Z","source":{"name":"docs","engine":"mongodb",` */
   #captured: Uint8Array = NOTHING;
-  readonly #iso = new IsoText();
   #timeMs = Number.NaN;
   readonly #isoTime = Buffer.alloc(ISO_BYTES);
   #time: Uint8Array = this.#isoTime;
@@ -48,7 +47,7 @@ export class RecordParts {
     this.#tx = tx === '' ? NOTHING : fragment(`","tx":"${tx}`);
     if (wallMs === this.#timeMs) return;
     this.#timeMs = wallMs;
-    this.#time = this.#iso.write(wallMs, this.#isoTime, 0) ? this.#isoTime : fragment(isoMillis(wallMs));
+    this.#time = writeIso(wallMs, this.#isoTime, 0) ? this.#isoTime : fragment(isoMillis(wallMs));
   }
 
   /** Writes everything from the id to the end of `source`'s members, without its brace. */

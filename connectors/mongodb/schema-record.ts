@@ -17,8 +17,14 @@ const OBJECT_END = 0x7d;
 /** Member of `source` that marks the record of an overwritten collection: the rename itself follows with the same ordinal. */
 export const OVERWRITTEN_PART = ',"part":1';
 
+/** What a record says is missing, and why. */
+type Missing = Readonly<Record<string, string>>;
+
 /** The documents that were there have no delete events. */
 const DOCUMENTS_MISSING = { documents: 'dropped_without_delete_events' };
+/** A collection came in under a captured name, or left: its documents have no events of that. */
+const DOCUMENTS_CAME = { documents: 'renamed_without_insert_events' };
+const DOCUMENTS_WENT = { documents: 'renamed_without_delete_events' };
 /** Inserts into a time-series collection have no events. */
 const TIME_SERIES_MISSING = { documents: 'time_series_not_in_change_stream' };
 
@@ -48,25 +54,31 @@ export class SchemaRecords {
     const wanted = namespace.captured || target?.captured === true;
     if (wanted) {
       if (target?.captured === true && !skipPart && dropTarget(event) !== null) this.#overwritten(event, target, seq);
-      this.#record(event, namespace, seq);
+      this.#record(event, namespace, target, seq);
     }
     this.#follow(event, namespace, target);
     return wanted;
   }
 
-  #record(event: EventView, namespace: Namespace, seq: number): void {
+  #record(event: EventView, namespace: Namespace, target: Namespace | null, seq: number): void {
     const { output, json } = this.#options;
-    let out = output.begin();
-    this.#body(out, event, namespace, seq, false);
+    const missing = missingOf(event, namespace, target);
+    this.#body(output.begin(), event, namespace, seq, missing, false);
     if (json.odd) {
       output.abort();
-      out = output.begin();
-      this.#body(out, event, namespace, seq, true);
+      this.#body(output.begin(), event, namespace, seq, missing, true);
     }
     output.end();
   }
 
-  #body(out: ByteWriter, event: EventView, namespace: Namespace, seq: number, exact: boolean): void {
+  #body(
+    out: ByteWriter,
+    event: EventView,
+    namespace: Namespace,
+    seq: number,
+    missing: Missing | null,
+    exact: boolean,
+  ): void {
     const { parts, json, actors } = this.#options;
     const { bytes } = event;
     json.begin(out, exact);
@@ -76,7 +88,6 @@ export class SchemaRecords {
     this.#object(out, namespace, event.uuid === ABSENT ? null : uuidText(bytes, event.uuid));
     out.bytes(actors.fragment());
     out.bytes(OUTCOME_SUCCESS);
-    const missing = missingOf(event);
     if (missing !== null) {
       out.ascii(',"missing":');
       out.json(missing);
@@ -159,8 +170,10 @@ function uuidText(bytes: Buffer, binary: number): string {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
 }
 
-function missingOf(event: EventView): Readonly<Record<string, string>> | null {
+function missingOf(event: EventView, namespace: Namespace, target: Namespace | null): Missing | null {
   if (event.operation === 'drop' || event.operation === 'dropDatabase') return DOCUMENTS_MISSING;
+  if (target !== null && target.captured !== namespace.captured)
+    return target.captured ? DOCUMENTS_CAME : DOCUMENTS_WENT;
   if (event.operation !== 'create' || event.description === ABSENT) return null;
   const viewOn = findElement(event.bytes, event.description, 'viewOn');
   const bucketed = viewOn?.type === BSON.STRING && stringAt(event.bytes, viewOn.at).startsWith('system.buckets.');

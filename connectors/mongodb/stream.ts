@@ -201,8 +201,11 @@ export class MongoStream implements SourceStream {
       const { ended } = cursor;
       if (output.full) await output.drained();
       const more = !ended && MANY.has(this.#detail);
-      // The server gathers the next batch while this one is written.
-      if (more) coming = askedFor(cursor);
+      // The server gathers the next batch while this one is written. The driver sends nothing before others have their turn.
+      if (more) {
+        coming = askedFor(cursor);
+        await setImmediate();
+      }
       await attribution.refresh(signal);
       const passed = this.#isPassed(batch, replies);
       if (this.#detail === 'past') {

@@ -55,7 +55,7 @@ export interface TrailSummary {
 }
 
 /** How long `onProgress` may not know of a commit. */
-const PROGRESS_MS = 50;
+const PROGRESS_MS = 10;
 /** How long sinks may go on delivering after a drain before their cursors are left where they are. */
 const DRAIN_SINKS_MS = 10_000;
 

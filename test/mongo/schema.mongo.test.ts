@@ -79,6 +79,51 @@ describe.skipIf(await mongoMissing())('definitions', () => {
     expect(records[0]!.source.seq).toBe(records[1]!.source.seq);
   });
 
+  test('a collection that is moved between databases is seen in the one that is captured', async () => {
+    const server = await provideMongo({ replicaSet: true });
+    await using database = server.createDatabase();
+    await using other = server.createDatabase();
+    await using client = new MongoClient(server.url);
+    const [mine, theirs] = [database.name, other.name];
+    await client.db(theirs).collection<{ _id: number }>('x').insertOne({ _id: 1 });
+    await using capture = await startCapture({ url: server.url, source: { collections: [`${mine}.*`] } });
+    await client.db('admin').command({ renameCollection: `${theirs}.x`, to: `${mine}.x` });
+    await client.db('admin').command({ renameCollection: `${mine}.x`, to: `${theirs}.y` });
+    const records = (await capture.caughtUp()).filter((r) => r.kind !== 'capture');
+    const temporary = expect.stringMatching(/^tmp\w+\.renameCollection$/);
+    // The server copies it under another name first; going away is only a drop.
+    expect(records.map((r) => [r.action, r.object.collection])).toEqual([
+      ['create', temporary],
+      ['insert', temporary],
+      ['rename', temporary],
+      ['drop', 'x'],
+    ]);
+  });
+
+  test('a collection renamed to a captured name or away says that its documents have no records', async () => {
+    const server = await provideMongo({ replicaSet: true });
+    await using database = server.createDatabase();
+    await using client = new MongoClient(server.url);
+    const db = client.db(database.name);
+    await db.collection('loose').insertOne({ n: 1 });
+    await using capture = await startCapture({ url: server.url, source: { collections: [`${database.name}.mine`] } });
+    await db.collection('loose').rename('mine');
+    await db.collection('mine').rename('gone');
+    await db
+      .collection('gone')
+      .aggregate([{ $out: 'mine' }])
+      .toArray();
+    await db.collection('mine').insertOne({ n: 2 });
+    const records = (await capture.caughtUp()).filter((r) => r.kind !== 'capture');
+    const came = { documents: 'renamed_without_insert_events' };
+    expect(records.map((r) => [r.action, r.object.collection, r.missing])).toEqual([
+      ['rename', 'loose', came],
+      ['rename', 'mine', { documents: 'renamed_without_delete_events' }],
+      ['rename', expect.stringMatching(/^tmp\.agg_out\./), came],
+      ['insert', 'mine', undefined],
+    ]);
+  });
+
   test('images turned off and on are records, and tell an image that never was from one that has expired', async () => {
     await using server = await provideMongo({
       replicaSet: true,

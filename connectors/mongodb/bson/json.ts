@@ -14,7 +14,7 @@ import {
   uint32,
   valueSize,
 } from './layout.ts';
-import { decimalText, doubleText, ISO_BYTES, IsoText, writeAmount, writeBase64, writeInteger } from './scalars.ts';
+import { decimalText, doubleText, ISO_BYTES, writeAmount, writeBase64, writeInteger, writeIso } from './scalars.ts';
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
@@ -77,7 +77,6 @@ export class BsonJson {
   /** Set when a text was not valid UTF-8 and was written with replacement characters. */
   brokenText = false;
   #out: ByteWriter;
-  readonly #iso = new IsoText();
   /** By depth: which walk last saw a key of this hash. */
   readonly #seen: Uint32Array[] = [];
   #walk = 0;
@@ -300,7 +299,7 @@ export class BsonJson {
   #date(ms: number, b: Buffer, p: number): void {
     const out = this.#out;
     out.ensure(FIXED_BYTES);
-    if (!this.#iso.write(ms, out.buf, out.pos + DATE.length)) {
+    if (!writeIso(ms, out.buf, out.pos + DATE.length)) {
       out.bytes(DATE_NUMBER);
       this.#int64(b, p);
       out.bytes(END_STRING_2);

@@ -159,16 +159,21 @@ describe('collection patterns', () => {
 
   test('the server compares literal names and matches wildcards only where it must', () => {
     expect(collectionMatcher(['*']).serverFilter).toBeNull();
-    expect(collectionMatcher(['shop.*', 'crm']).serverFilter).toEqual({ $or: [{ 'ns.db': { $in: ['shop', 'crm'] } }] });
+    expect(collectionMatcher(['shop.*', 'crm']).serverFilter).toBeNull();
+    expect(collectionMatcher(['shop.*', 'crm', 'x.log']).serverFilter).toEqual({
+      $or: [{ 'ns.db': { $in: ['shop', 'crm'] } }, { 'ns.db': 'x', 'ns.coll': { $in: ['log'] } }],
+    });
     expect(collectionMatcher(['shop.a', 'shop.b', 'x.log_*']).serverFilter).toEqual({
       $or: [
         { 'ns.db': 'shop', 'ns.coll': { $in: ['a', 'b'] } },
         { 'ns.db': 'x', 'ns.coll': { $regex: '^log_.*$', $options: 's' } },
       ],
     });
-    expect(collectionMatcher(['*', '!shop.sessions']).serverFilter).toEqual({
-      $nor: [{ 'ns.db': 'shop', 'ns.coll': 'sessions' }],
-    });
+    for (const pattern of ['*', 'shop.*']) {
+      expect(collectionMatcher([pattern, '!shop.sessions']).serverFilter).toEqual({
+        $nor: [{ 'ns.db': 'shop', 'ns.coll': 'sessions' }],
+      });
+    }
     // Included again later: the exclusion must not reach the server.
     expect(collectionMatcher(['*', '!shop.sessions', 'shop.sessions']).serverFilter).toBeNull();
   });
