@@ -208,6 +208,8 @@ export class LedgerTree {
       }
     } finally {
       this.#closed = true;
+      // Each round plans the next: what the last one left unsynced must not hold the process until then.
+      this.#clearTimer();
       const error = new AuditError('AUD_LEDGER_CLOSED', {
         message: 'The ledger was closed before a head covered the record.',
       });

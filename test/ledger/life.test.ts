@@ -1,6 +1,6 @@
 // What happens to a ledger over the years: keys change, segments are compressed and removed, anchors are asked, proofs given away.
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Keyring } from '../../src/keys/keyring.ts';
 import { generateSigningKey, signingKeyText } from '../../src/keys/private-key.ts';
 import { beginAnew } from '../../src/ledger/begin-anew.ts';
@@ -341,3 +341,34 @@ describe('a proof', () => {
     expect(codeOf(() => findById(dir.join('ledger/segments'), 'shop:0/FFFF:0'))).toBe('AUD_LEDGER_RECORD');
   });
 });
+
+test('a closed trail leaves no timer that would hold the process', async () => {
+  const armed = armedTimers();
+  await using dir = await temporaryDirectory();
+  // More tiles than the end syncs: what is left is no reason to come back.
+  const trail = await openTrail(dir.path);
+  await trail.append(40_000);
+  await trail.close();
+  expect(armed.size).toBe(0);
+});
+
+/** The timers that were set and neither fired nor were taken back, from now on. */
+function armedTimers(): ReadonlySet<NodeJS.Timeout> {
+  const armed = new Set<NodeJS.Timeout>();
+  const { setTimeout: set, clearTimeout: clear } = globalThis;
+  const spied = (work: () => void, ms?: number) => {
+    const timer = set(() => {
+      armed.delete(timer);
+      work();
+    }, ms);
+    armed.add(timer);
+    return timer;
+  };
+  vi.spyOn(globalThis, 'setTimeout').mockImplementation(spied as typeof set);
+  vi.spyOn(globalThis, 'clearTimeout').mockImplementation((timer) => {
+    armed.delete(timer as NodeJS.Timeout);
+    clear(timer);
+  });
+  onTestFinished(() => void vi.restoreAllMocks());
+  return armed;
+}
