@@ -4,7 +4,8 @@ import type { ActorFact } from '../../src/core/actor.ts';
 import type { Logger } from '../../src/telemetry/log.ts';
 import type { ClusterTime } from './cluster-time.ts';
 import { ABSENT, type EventView, KIND } from './events.ts';
-import { OplogJoin, uidOf, type ViewState } from './oplog-join.ts';
+import { uidOf } from './oplog-entries.ts';
+import { OplogJoin, type ViewState } from './oplog-join.ts';
 import { oplogView, shellText } from './setup.ts';
 import { listUsers, type UserNames, unattributed } from './user-names.ts';
 

@@ -1,29 +1,35 @@
 // One change event as places in the batch's bytes. Reused: no object an event.
-import { BSON, int32, int64AsNumber, malformed, newElement, readElement, uint32 } from './bson/layout.ts';
+import {
+  BSON,
+  int32,
+  int64AsNumber,
+  malformed,
+  nameCode,
+  nameCodeAt,
+  newElement,
+  readElement,
+  uint32,
+} from './bson/layout.ts';
 
-/** Fields of an event by length, first and last letter of their name; their types are checked where they are read. */
+/** Fields of an event; their types are checked where they are read. */
 const FIELD = {
-  ID: code('_id'),
-  OPERATION: code('operationType'),
-  CLUSTER_TIME: code('clusterTime'),
-  WALL_TIME: code('wallTime'),
-  AFTER: code('fullDocument'),
-  BEFORE: code('fullDocumentBeforeChange'),
-  NAMESPACE: code('ns'),
-  TO: code('to'),
-  KEY: code('documentKey'),
-  UPDATE: code('updateDescription'),
-  UUID: code('collectionUUID'),
-  SESSION: code('lsid'),
-  NUMBER: code('txnNumber'),
-  DESCRIPTION: code('operationDescription'),
-  STATE: code('stateBeforeChange'),
-  SPLIT: code('splitEvent'),
+  ID: nameCode('_id'),
+  OPERATION: nameCode('operationType'),
+  CLUSTER_TIME: nameCode('clusterTime'),
+  WALL_TIME: nameCode('wallTime'),
+  AFTER: nameCode('fullDocument'),
+  BEFORE: nameCode('fullDocumentBeforeChange'),
+  NAMESPACE: nameCode('ns'),
+  TO: nameCode('to'),
+  KEY: nameCode('documentKey'),
+  UPDATE: nameCode('updateDescription'),
+  UUID: nameCode('collectionUUID'),
+  SESSION: nameCode('lsid'),
+  NUMBER: nameCode('txnNumber'),
+  DESCRIPTION: nameCode('operationDescription'),
+  STATE: nameCode('stateBeforeChange'),
+  SPLIT: nameCode('splitEvent'),
 } as const;
-
-function code(name: string): number {
-  return (name.length << 16) | (name.charCodeAt(0) << 8) | name.charCodeAt(name.length - 1);
-}
 
 /** Kinds of events. The four on documents come first: `kind <= DELETE`. */
 export const KIND = { INSERT: 0, UPDATE: 1, REPLACE: 2, DELETE: 3, OTHER: 4 } as const;
@@ -93,7 +99,7 @@ export class EventView {
   #field(type: number, at: number): void {
     const b = this.bytes;
     const { keyStart, keyEnd } = this.#element;
-    switch (((keyEnd - keyStart) << 16) | (b[keyStart]! << 8) | b[keyEnd - 1]!) {
+    switch (nameCodeAt(b, keyStart, keyEnd)) {
       case FIELD.ID:
         this.#token(at);
         break;

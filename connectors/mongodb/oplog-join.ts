@@ -2,16 +2,16 @@
 // query a batch on a view of the oplog, joined by cluster time, collection and key.
 import { type Document, type MongoClient, Timestamp } from 'mongodb';
 import type { ActorFact } from '../../src/core/actor.ts';
-import { findElement, int32, newElement, readElement, uint32 } from './bson/layout.ts';
-import { type ClusterTime, compareTimes } from './cluster-time.ts';
-import { type RawBatch, rawFind } from './cursor.ts';
+import { findElement } from './bson/layout.ts';
+import type { ClusterTime } from './cluster-time.ts';
+import { rawFind } from './cursor.ts';
 import { SERVER_CODE, serverCode } from './errors.ts';
 import { ABSENT, type EventView } from './events.ts';
-import { UID_BYTES, type Unattributed, type UserNames, unattributed } from './user-names.ts';
+import { Entries, type Entry } from './oplog-entries.ts';
+import { type Unattributed, type UserNames, unattributed } from './user-names.ts';
 
 /** Operations of the oplog: `c` is a command, which from MongoDB 8.0 on may hold several inserts. */
 const COMMAND = 0x63;
-const BINARY_HEAD = 5;
 /** Entries a reply: more than a batch of events has, so that one round trip is enough. */
 const JOIN_BATCH = 20_000;
 
@@ -30,9 +30,8 @@ export class OplogJoin {
   /** Lets at least the captured collections through: others may have written far more in between. */
   readonly #filter: Document;
   #state: ViewState = 'oplog_view_missing';
-  /** The entries of the current batch, by time, with a place to go on from. */
-  #entries: Entry[] = [];
-  #next = 0;
+  /** What the server said of the current batch of events, by time, and the entry that is next. */
+  readonly #entries = new Entries();
 
   constructor(client: MongoClient, view: string, users: UserNames, filter: Document = {}) {
     this.#client = client;
@@ -63,112 +62,33 @@ export class OplogJoin {
 
   /** Reads the entries of a range of events, both ends included. When the view is gone, `state` says so afterwards. */
   async load(first: ClusterTime, last: ClusterTime, signal: AbortSignal): Promise<void> {
-    this.#entries = [];
-    this.#next = 0;
+    this.#entries.reset([]);
     if (this.#state !== 'ready') return;
     const filter = { ts: { $gte: timestamp(first), $lte: timestamp(last) }, ...this.#filter };
     try {
       const command = { find: this.#view, filter, batchSize: JOIN_BATCH };
-      for (const batch of await rawFind(this.#client.db('local'), command, signal)) readEntries(batch, this.#entries);
+      this.#entries.reset(await rawFind(this.#client.db('local'), command, signal));
     } catch (error) {
       if (serverCode(error) !== SERVER_CODE.UNAUTHORIZED) throw error;
     }
     // A view that was dropped has no entries, and one that may not be read any more gives none.
-    if (this.#entries.length === 0) await this.probe(signal);
+    if (this.#entries.current === null) await this.probe(signal);
   }
 
   /** True when the event's user has a name, or none that could be learnt. */
   knowsUser(event: EventView): boolean {
-    const entry = this.#find(event);
+    const entry = this.#entries.find(event);
     return entry === null || entry.uid === ABSENT || this.#users.knows(entry.bytes, entry.uid);
   }
 
   /** What the oplog says of the event's writer. Events must come in their order. */
   fact(event: EventView, namespace: Buffer): ActorFact {
     if (this.#state !== 'ready') return unattributed(this.#state);
-    const entry = this.#find(event);
+    const entry = this.#entries.find(event);
     if (entry === null) return unattributed('oplog_rolled');
     if (entry.uid === ABSENT || !isAbout(entry, event, namespace)) return unattributed('not_attributable');
     return this.#users.fact(entry.bytes, entry.uid);
   }
-
-  #find(event: EventView): Entry | null {
-    const entries = this.#entries;
-    while (this.#next < entries.length && compareTimes(entries[this.#next]!, event) < 0) this.#next++;
-    const entry = entries[this.#next];
-    return entry !== undefined && compareTimes(entry, event) === 0 ? entry : null;
-  }
-}
-
-/** One oplog entry, as places in the reply's bytes. */
-interface Entry extends ClusterTime {
-  readonly bytes: Buffer;
-  readonly op: number;
-  /** The text of `ns`. */
-  readonly nsStart: number;
-  readonly nsEnd: number;
-  /** 32 bytes, or ABSENT. */
-  readonly uid: number;
-  /** The element `_id`: its type's place and its end, or ABSENT. */
-  readonly idType: number;
-  readonly idStart: number;
-  readonly idEnd: number;
-}
-
-function readEntries(batch: RawBatch, entries: Entry[]): void {
-  for (const place of batch.events) entries.push(readEntry(batch.bytes, place));
-}
-
-function readEntry(bytes: Buffer, place: number): Entry {
-  const entry = {
-    bytes,
-    seconds: 0,
-    increment: 0,
-    op: 0,
-    nsStart: 0,
-    nsEnd: 0,
-    uid: ABSENT,
-    idType: 0,
-    idStart: ABSENT,
-    idEnd: ABSENT,
-  };
-  const element = newElement();
-  for (let at = place + 4; readElement(bytes, at, element); at = element.next) {
-    switch (bytes.toString('latin1', element.keyStart, element.keyEnd)) {
-      case 'ts':
-        entry.increment = uint32(bytes, element.at);
-        entry.seconds = uint32(bytes, element.at + 4);
-        break;
-      case 'op':
-        entry.op = bytes[element.at + 4]!;
-        break;
-      case 'ns':
-        entry.nsStart = element.at + 4;
-        entry.nsEnd = element.next - 1;
-        break;
-      case 'lsid':
-        entry.uid = uidOf(bytes, element.at);
-        break;
-      // An update has its key in o2; `o` then holds the change and no key.
-      case 'o':
-      case 'o2': {
-        const id = findElement(bytes, element.at, '_id');
-        if (id === null) break;
-        entry.idType = id.type;
-        entry.idStart = id.at;
-        entry.idEnd = id.next;
-        break;
-      }
-      default: // A view of another form: more than is needed.
-    }
-  }
-  return entry;
-}
-
-/** Where the 32 bytes of `uid` in a session document are, or ABSENT. */
-export function uidOf(bytes: Buffer, session: number): number {
-  const uid = findElement(bytes, session, 'uid');
-  return uid === null || int32(bytes, uid.at) !== UID_BYTES ? ABSENT : uid.at + BINARY_HEAD;
 }
 
 /** Times are unique in one oplog; that the entry is about the same document is the proof that it is this oplog. */

@@ -138,6 +138,16 @@ export function findElement(b: Buffer, p: number, name: string): Element | null 
   return null;
 }
 
+/** Tells the field names of a protocol apart by their length, first and last letter, without making strings of them. */
+export function nameCode(name: string): number {
+  return (name.length << 16) | (name.charCodeAt(0) << 8) | name.charCodeAt(name.length - 1);
+}
+
+/** The code of the key at `[start, end)`. */
+export function nameCodeAt(b: Uint8Array, start: number, end: number): number {
+  return ((end - start) << 16) | (b[start]! << 8) | b[end - 1]!;
+}
+
 /** Compares the key at `[start, end)` with an ASCII name without making a string of it. */
 export function isNamed(b: Uint8Array, start: number, end: number, name: string): boolean {
   if (end - start !== name.length) return false;
