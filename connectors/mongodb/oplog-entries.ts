@@ -35,6 +35,7 @@ export class Entry implements ClusterTime {
   idEnd = ABSENT;
   readonly #element = newElement();
 
+  /** Reads the entry at `place`; `bytes` must stay as they are while it is looked at. */
   read(bytes: Buffer, place: number): void {
     this.bytes = bytes;
     this.seconds = this.increment = this.op = this.nsStart = this.nsEnd = this.idType = 0;
@@ -87,13 +88,14 @@ export class Entries {
   /** The first entry that was not passed yet. */
   current: Entry | null = null;
 
+  /** Starts over with the replies of another question, in their order. */
   reset(batches: readonly RawBatch[]): void {
     this.#batches = batches;
     this.#batch = this.#next = 0;
     this.#advance();
   }
 
-  /** The entry of the event's time. */
+  /** The entry of the event's time, or null. Earlier ones are passed for good, so events must come in their order. */
   find(event: EventView): Entry | null {
     while (this.current !== null && compareTimes(this.current, event) < 0) this.#advance();
     return this.current !== null && compareTimes(this.current, event) === 0 ? this.current : null;
