@@ -199,6 +199,8 @@ export class LedgerTree {
     if (this.#closed) return;
     const started = this.#stopListening !== null;
     this.#stopListening?.();
+    // Each round plans the next: from here on none does, or what the last one leaves unsynced would hold the process.
+    this.#stopListening = null;
     this.#clearTimer();
     try {
       await this.#working;
@@ -208,8 +210,6 @@ export class LedgerTree {
       }
     } finally {
       this.#closed = true;
-      // Each round plans the next: what the last one left unsynced must not hold the process until then.
-      this.#clearTimer();
       const error = new AuditError('AUD_LEDGER_CLOSED', {
         message: 'The ledger was closed before a head covered the record.',
       });
@@ -220,7 +220,7 @@ export class LedgerTree {
 
   /** Plans what is to be done next; `atLeastMs` puts the next head off. */
   #schedule(atLeastMs = 0): void {
-    if (this.#stopListening === null || this.#closed || this.#failure !== null) return;
+    if (this.#stopListening === null || this.#failure !== null) return;
     if (this.#working !== null || this.#waitingHeads > 0) return;
     this.#scheduleHead(atLeastMs);
     if (this.#options.writer.durable.next - this.#hashed >= EAGER_ENTRIES) this.#advance();
