@@ -41,12 +41,14 @@ export class Entry implements ClusterTime {
     this.seconds = this.increment = this.op = this.nsStart = this.nsEnd = this.idType = 0;
     this.uid = this.idStart = this.idEnd = ABSENT;
     const element = this.#element;
-    for (let at = place + 4; readElement(bytes, at, element); at = element.next) this.#field(element.at, element.next);
+    for (let at = place + 4; readElement(bytes, at, element); at = element.next) this.#field();
   }
 
-  #field(at: number, next: number): void {
+  /** Takes the element that was read last. */
+  #field(): void {
     const { bytes } = this;
-    switch (nameCodeAt(bytes, this.#element.keyStart, this.#element.keyEnd)) {
+    const { keyStart, keyEnd, at, next } = this.#element;
+    switch (nameCodeAt(bytes, keyStart, keyEnd)) {
       case FIELD.TIME:
         this.increment = uint32(bytes, at);
         this.seconds = uint32(bytes, at + 4);

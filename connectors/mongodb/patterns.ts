@@ -88,12 +88,12 @@ function isLiteral(pattern: Pattern): boolean {
 function serverFilter(included: readonly Pattern[], excluded: readonly Pattern[]): Document | null {
   const not = excluded.map((p) => ({ 'ns.db': p.database, 'ns.coll': p.collection }));
   const nor = not.length > 0 ? { $nor: not } : {};
-  const all = included.some((p) => p.database === '*' && p.collection === '*');
-  // All named databases as a whole: that is a condition on the database alone.
-  const named = included.every((p) => p.collection === '*' && !isWild(p.database));
-  if (all || named) return not.length > 0 ? nor : null;
   const whole = included.filter((p) => p.collection === '*' && !isWild(p.database)).map((p) => p.database);
   const rest = included.filter((p) => p.collection !== '*' || isWild(p.database));
+  // Databases as a whole, and nothing else: that is a condition on the database alone.
+  if (rest.length === 0 || rest.some((p) => p.database === '*' && p.collection === '*')) {
+    return not.length > 0 ? nor : null;
+  }
   const any: Document[] = whole.length > 0 ? [{ 'ns.db': { $in: whole } }] : [];
   for (const [database, names] of literalNames(rest)) any.push({ 'ns.db': database, 'ns.coll': { $in: names } });
   for (const p of rest.filter((pattern) => !isLiteral(pattern))) {
